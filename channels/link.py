@@ -1,0 +1,58 @@
+"""One connection to Redis, as thin as can be over redis-py's own connection and parser.
+
+redis-py's `PubSub` is not used: it reconnects behind one's back, counts no pongs, may read from two tasks, and builds a dict and awaits two
+hooks for every message. Its `Connection` is: the URL, TLS, login and RESP are its business. Here one task reads and one task writes;
+nothing else touches the connection, and it is never connected a second time.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+
+# Reaching a Redis at another site takes well under a second; a frozen one accepts no more once its backlog is full.
+CONNECT_SECONDS = 1.0
+# A write only waits when Redis has stopped reading and the socket is full; the watchdog is about to cut it then.
+WRITE_SECONDS = 3.0
+READ_SIZE_BYTES = 65536
+
+# "No timeout" in redis-py's words: the watchdog decides how long silence may last.
+FOREVER = float("inf")
+
+
+class Link:
+    """One connection. Errors are redis-py's own (`redis.RedisError`) and OSError."""
+
+    def __init__(self, url: str) -> None:
+        """Prepare a link; a URL that redis-py cannot read raises ValueError."""
+        pool = ConnectionPool.from_url(url)
+        # Set after the URL is read, because what a URL's query says would win otherwise.
+        pool.connection_kwargs.update(
+            protocol=2,  # in RESP3 pub/sub messages take a detour by a push handler
+            decode_responses=False,
+            driver_info=None,  # two round trips at every connect for a name
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=WRITE_SECONDS,
+            socket_read_size=READ_SIZE_BYTES,
+        )
+        self._connection = cast(AbstractConnection, pool.make_connection())  # type: ignore[no-untyped-call]
+
+    async def connect(self) -> None:
+        """Connect and log in, each within its bound."""
+        await self._connection.connect()  # type: ignore[no-untyped-call]
+
+    async def send(self, commands: Iterable[tuple[str | bytes, ...]]) -> None:
+        """Write commands in one go; waits only when the socket is full."""
+        packed = self._connection.pack_commands(commands)
+        await self._connection.send_packed_command(packed, check_health=False)
+
+    async def read(self) -> Any:
+        """Wait for the next reply, however long; an error reply is raised.
+
+        Bytes, integers, None, or lists of these.
+        """
+        return await self._connection.read_response(timeout=FOREVER, disconnect_on_error=False)
+
+    async def close(self) -> None:
+        """Close without waiting for the other side, which may be frozen."""
+        await self._connection.disconnect(nowait=True)
