@@ -1,6 +1,6 @@
 """Realtime fan-out: topics and bytes. Knows nothing of accounts, HTTP or SQL.
 
-    broker = Broker("redis://localhost:6379/0", on_gap=sweep, on_change=hurry)  # on_gap: async (); on_change: (away: bool)
+    broker = Broker("redis://localhost:6379/0", on_gap=sweep, on_change=hurry)  # async (); (away: bool)
     await broker.start()                              # returns when Redis is ready, or known to be away
     outbox = Outbox(counters=broker.counters, on_overflow=cut_the_socket)
     broker.join(outbox, "account:7")
@@ -11,8 +11,9 @@
     broker.leave(outbox)
     await broker.stop()
 
-A held call joins with a `Waiter`, reads the book, and then `await waiter.wait(seconds)`. Who is online is `Presence`'s business.
-`broker.is_away` and `broker.canary_age_seconds` tell `/readyz` and the sweep about Redis; `broker.counters` are for `/metrics`.
+A held call joins with a `Waiter`, reads the book, and then `await waiter.wait(seconds)`. Who is online is
+`Presence`'s business. `broker.is_away` and `broker.canary_age_seconds` tell `/readyz` and the sweep about Redis;
+`broker.counters` are for `/metrics`.
 """
 
 from channels.broker import Broker

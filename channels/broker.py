@@ -1,10 +1,11 @@
 """The bell rope: brings an event to all who listen, in this process at once and in the others by Redis.
 
-Actions publish after the commit; sockets and held calls join, and read the book after any doubt. Whatever Redis does, `publish` never waits, and
-nothing here is lost for good: the bell only says early what the book says anyway.
+Actions publish after the commit; sockets and held calls join, and read the book after any doubt. Whatever Redis does,
+`publish` never waits, and nothing here is lost for good: the bell only says early what the book says anyway.
 
-A published frame is `ORIGIN TOPICS\\n PAYLOAD`: the eight characters of the replica that made it, so that it ignores its own echo, then those
-topics of the same event that were published before (so who hears by two topics gets it once), a line end, and the payload as it is.
+A published frame is `ORIGIN TOPICS\\n PAYLOAD`: the eight characters of the replica that made it, so that it ignores
+its own echo, then those topics of the same event that were published before (so who hears by two topics gets it
+once), a line end, and the payload as it is.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from channels.rope import Rope, RopeCut
 log = logging.getLogger(__name__)
 
 ORIGIN_CHARACTERS = 8
-# Full jitter up to a cap that doubles: 20 replicas come back spread out, and still within the 5 s that a repair may take.
+# Full jitter up to a cap that doubles: 20 replicas come back spread out, yet within the 5 s that a repair may take.
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 2.0
 # A first rope hangs in milliseconds; a start beside a frozen Redis must not wait longer than the watchdog would.
@@ -49,8 +50,9 @@ class Broker:
     ) -> None:
         """Prepare a broker; a bad URL raises ValueError.
 
-        `on_gap` is awaited in a task of the broker after every resubscription: bells may have been missed. `on_change` is called
-        with True when Redis goes away and with False when it is back. Both may be set later, before `start`.
+        `on_gap` is awaited in a task of the broker after every resubscription: bells may have been missed.
+        `on_change` is called with True when Redis goes away and with False when it is back. Both may be set later,
+        before `start`.
         """
         self.origin = origin or secrets.token_hex(ORIGIN_CHARACTERS // 2)
         if len(self.origin.encode()) != ORIGIN_CHARACTERS:
@@ -74,7 +76,7 @@ class Broker:
     # Life
 
     async def start(self) -> None:
-        """Hang the rope; returns when Redis is ready or the first try has failed, within 3 s. Keeps trying ever after."""
+        """Hang the rope, for ever; returns when Redis is ready or the first try has failed, within 3 s."""
         self._task = asyncio.create_task(self._run(), name="broker")
         with suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
@@ -112,7 +114,7 @@ class Broker:
             self._rope.look_at(topic)
 
     async def subscribed(self, *topics: str) -> bool:
-        """Wait until Redis has confirmed these joined topics: True; False at once when Redis is away, or as soon as it is.
+        """Wait until Redis has confirmed these joined topics; False as soon as Redis is away.
 
         Waits for milliseconds usually, and never longer than the watchdog needs to call Redis away.
         """

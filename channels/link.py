@@ -1,8 +1,8 @@
 """One connection to Redis, as thin as can be over redis-py's own connection and parser.
 
-redis-py's `PubSub` is not used: it reconnects behind one's back, counts no pongs, may read from two tasks, and builds a dict and awaits two
-hooks for every message. Its `Connection` is: the URL, TLS, login and RESP are its business. Here one task reads and one task writes;
-nothing else touches the connection, and it is never connected a second time.
+redis-py's `PubSub` is not used: it reconnects behind one's back, counts no pongs, may read from two tasks, and builds
+a dict and awaits two hooks for every message. Its `Connection` is: the URL, TLS, login and RESP are its business.
+Here one task reads and one task writes; nothing else touches the connection, and it is never connected a second time.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ class Link:
             socket_timeout=WRITE_SECONDS,
             socket_read_size=READ_SIZE_BYTES,
         )
-        self._connection = cast(AbstractConnection, pool.make_connection())  # type: ignore[no-untyped-call]
+        self._connection = cast("AbstractConnection", pool.make_connection())  # type: ignore[no-untyped-call]
 
     async def connect(self) -> None:
         """Connect and log in, each within its bound."""

@@ -1,7 +1,7 @@
 """What waits for one listener.
 
-The hub puts payloads in and never waits; one writer takes all that waits at once. A listener that falls too far behind is parted with,
-for it can catch up by the book, and the others must not pay for it.
+The hub puts payloads in and never waits; one writer takes all that waits at once. A listener that falls too far
+behind is parted with, for it can catch up by the book, and the others must not pay for it.
 """
 
 import asyncio
@@ -16,7 +16,17 @@ LIMIT_BYTES = 1024 * 1024
 class Outbox:
     """A socket's payloads in order, bounded in bytes. One writer takes them."""
 
-    __slots__ = ("_bytes", "_closed", "_counters", "_in_hand", "_limit", "_on_overflow", "_waiting", "_waker", "overflowed")
+    __slots__ = (
+        "_bytes",
+        "_closed",
+        "_counters",
+        "_in_hand",
+        "_limit",
+        "_on_overflow",
+        "_waiting",
+        "_waker",
+        "overflowed",
+    )
 
     def __init__(
         self,
@@ -27,8 +37,8 @@ class Outbox:
     ) -> None:
         """Make an empty outbox.
 
-        `on_overflow` is called once, at the moment of the overflow: a writer that is stuck in a send to a peer that never
-        reads cannot be woken by `take`, and must be reached another way.
+        `on_overflow` is called once, at the moment of the overflow: a writer that is stuck in a send to a peer that
+        never reads cannot be woken by `take`, and must be reached another way.
         """
         self._waiting: list[bytes] = []
         self._bytes = 0  # waiting and in the writer's hand
@@ -107,7 +117,7 @@ class Waiter:
         self._rung = False
         self._waker: asyncio.Future[None] | None = None
 
-    def hear(self, payload: bytes) -> None:
+    def hear(self, payload: bytes) -> None:  # noqa: ARG002 - the book has it
         """Remember that the bell rang, and wake who waits."""
         self.ring()
 

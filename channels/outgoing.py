@@ -26,7 +26,7 @@ class Frame(NamedTuple):
 
 
 class Outgoing:
-    """Frames in order of publishing. When full, the oldest goes: the newest matters most, and the sweep repairs the rest."""
+    """Frames in order. When full, the oldest goes: the newest matters most, and the sweep repairs the rest."""
 
     def __init__(self, counters: Counters, limit_frames: int = LIMIT_FRAMES, limit_bytes: int = LIMIT_BYTES) -> None:
         self._frames: deque[Frame] = deque()

@@ -1,8 +1,8 @@
 """Who is online: expiring entries in Redis.
 
-A member (an account, for the caller) is online while it has a connection, for 30 s after the last one, and for 60 s after a call.
-Each replica keeps its own members' entries fresh; nobody ever takes another's away, so a replica that dies takes nobody offline who is elsewhere,
-and what it held expires by itself.
+A member (an account, for the caller) is online while it has a connection, for 30 s after the last one, and for 60 s
+after a call. Each replica keeps its own members' entries fresh; nobody ever takes another's away, so a replica that
+dies takes nobody offline who is elsewhere, and what it held expires by itself.
 
 In Redis, all scores being the time (Unix seconds) until which an entry holds, and only ever rising (`ZADD GT`):
 - `online`: sorted set of the members;
@@ -22,12 +22,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from channels.registry import CALL_SECONDS, GRACE_SECONDS, REFRESH_SECONDS, Entry, Registry
+
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 30.0  # a reload, a tunnel or a lift does not make one offline
-CALL_SECONDS = 60.0  # an idle client that only polls calls at least this often
-# An entry holds for grace plus this, so that a connection's last refresh leaves between 30 and 35 s.
-REFRESH_SECONDS = 5.0
 # A question is asked while somebody waits for a page; a healthy Redis answers in a millisecond.
 ASK_SECONDS = 0.1
 # A refresh has nobody waiting for it.
@@ -43,14 +41,6 @@ LIST_LIMIT = 10_000  # a listing is bounded, however large the group
 CONNECTIONS = 8
 
 
-class Entry(NamedTuple):
-    """What one connection or call says of itself."""
-
-    member: str
-    group: str
-    meta: str
-
-
 class Present(NamedTuple):
     """One line of a listing: a member may have several, one for each replica and meta."""
 
@@ -61,12 +51,13 @@ class Present(NamedTuple):
 
 
 class Presence:
-    """The live registry as one replica sees it. `arrive`, `leave` and `touch` never wait; questions wait 0.1 s at most."""
+    """The live registry as one replica sees it. Telling never waits; asking waits 0.1 s at most."""
 
     def __init__(self, url: str, replica: str, *, on_gone: Callable[[set[str]], Awaitable[None]] | None = None) -> None:
         """Prepare the registry; a bad URL raises ValueError.
 
-        `on_gone` is awaited with the members who left this replica and, as far as Redis can say, are online nowhere else.
+        `on_gone` is awaited with the members who left this replica and, as far as Redis can say, are online nowhere
+        else.
         """
         pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=ASK_SECONDS)
         pool.connection_kwargs.update(
@@ -80,9 +71,7 @@ class Presence:
         self._redis: Any = Redis(connection_pool=pool)  # redis-py's own types do not tell its two worlds apart
         self._replica = replica
         self.on_gone = on_gone
-        self._connections: dict[Entry, int] = {}
-        self._until: dict[Entry, float] = {}  # monotonic; of entries without a connection: a grace, or a call's time
-        self._entries: dict[str, set[Entry]] = {}  # by member: both of the above
+        self._here = Registry()
         self._fresh: set[Entry] = set()  # not yet told to Redis
         self._stir = asyncio.Event()
         self._refresh_at = 0.0
@@ -108,50 +97,39 @@ class Presence:
     def arrive(self, member: str, group: str = "", meta: str = "") -> bool:
         """Count one connection of a member; True when the member was not online here before.
 
-        `group` makes the member appear in `listing(group)`, with `meta` (a role and a site, say) as it is. Member and group have no `|`.
+        `group` makes the member appear in `listing(group)`, with `meta` (a role and a site, say) as it is. Member and
+        group have no `|`.
         """
+        is_new = member not in self._here
         entry = Entry(member, group, meta)
-        is_new = member not in self._entries
-        self._entries.setdefault(member, set()).add(entry)
-        self._until.pop(entry, None)
-        self._connections[entry] = self._connections.get(entry, 0) + 1
+        self._here.arrive(entry)
         self._tell(entry)
         return is_new
 
     def leave(self, member: str, group: str = "", meta: str = "") -> None:
         """Count one connection less, with the words of its `arrive`; after the last one the grace begins."""
-        entry = Entry(member, group, meta)
-        left = self._connections.get(entry, 0) - 1
-        if left > 0:
-            self._connections[entry] = left
-        elif left == 0:
-            del self._connections[entry]
-            # As long as Redis may hold the entry at most, so that we do not take our own for somebody else's.
-            self._until[entry] = monotonic() + GRACE_SECONDS + REFRESH_SECONDS
+        self._here.leave(Entry(member, group, meta))
 
     def touch(self, member: str, group: str = "", meta: str = "") -> bool:
         """Note a call, which makes its member online for 60 s; True when the member was not online here before.
 
         Cheap enough for every call: Redis is told every few seconds only.
         """
+        is_new = member not in self._here
         entry = Entry(member, group, meta)
-        is_new = member not in self._entries
-        now = monotonic()
-        if entry not in self._connections and self._until.get(entry, 0.0) < now + CALL_SECONDS:
-            self._entries.setdefault(member, set()).add(entry)
-            self._until[entry] = now + CALL_SECONDS + REFRESH_SECONDS
+        if self._here.touch(entry):
             self._tell(entry)
         return is_new
 
     def is_here(self, member: str) -> bool:
         """Whether a member is online through this replica; asks nobody."""
-        return member in self._entries
+        return member in self._here
 
     # What is asked
 
     async def online(self, members: Collection[str]) -> set[str]:
         """Which of these members are online anywhere; only what is known here when Redis does not answer in time."""
-        here = {member for member in members if member in self._entries}
+        here = {member for member in members if member in self._here}
         elsewhere = [member for member in members if member not in here]
         if not elsewhere:
             return here
@@ -160,21 +138,21 @@ class Presence:
         return here | {member for member, until in zip(elsewhere, scores or (), strict=False) if until and until > now}
 
     async def listing(self, group: str) -> list[Present]:
-        """Everybody of a group who is online, 10,000 lines at most; only who is here when Redis does not answer in time."""
+        """Everybody of a group who is online, at most 10,000; only who is here when Redis does not answer in time."""
         found = await self._ask(
             lambda: self._redis.zrange(
                 f"online:{group}", self._now(), "+inf", byscore=True, offset=0, num=LIST_LIMIT, withscores=True
             )
         )
         if found is not None:
-            return [Present(*line.split("|", 2), until=until) for line, until in found]
-        here = [entry for entries in self._entries.values() for entry in entries if entry.group == group]
-        return [Present(e.member, self._replica, e.meta, self._now() + self._remaining(e)) for e in here]
+            return [_present(line, until) for line, until in found]
+        here = [entry for entry in self._here if entry.group == group]
+        return [Present(e.member, self._replica, e.meta, self._now() + self._here.remaining_seconds(e)) for e in here]
 
     async def count(self) -> int:
         """How many members are online anywhere; only who is here when Redis does not answer in time."""
         counted = await self._ask(lambda: self._redis.zcount("online", self._now(), "+inf"))
-        return len(self._entries) if counted is None else int(counted)
+        return len(self._here) if counted is None else int(counted)
 
     @property
     def is_away(self) -> bool:
@@ -214,31 +192,18 @@ class Presence:
                     await asyncio.sleep(COALESCE_SECONDS)
             self._stir.clear()
             try:
-                gone = self._expire()
+                gone = self._here.expire()
                 await self._write()
                 if gone and self.on_gone is not None and (left := gone - await self.online(gone)):
                     await self.on_gone(left)
             except Exception:  # one bad round must not end the registry
                 log.exception("presence stumbled")
 
-    def _expire(self) -> set[str]:
-        """Forget entries whose time is over; answers the members of whom none is left here."""
-        now = monotonic()
-        gone = set()
-        for entry in [entry for entry, until in self._until.items() if until <= now]:
-            del self._until[entry]
-            entries = self._entries[entry.member]
-            entries.remove(entry)
-            if not entries:
-                del self._entries[entry.member]
-                gone.add(entry.member)
-        return gone
-
     async def _write(self) -> None:
         """Tell Redis what is new, and everything when that is due; also the probe while Redis is away."""
         fresh, self._fresh = self._fresh, set()
         is_whole = self.is_away or monotonic() >= self._refresh_at
-        entries = [*self._connections, *self._until] if is_whole else [e for e in fresh if e.member in self._entries]
+        entries = list(self._here) if is_whole else list(fresh)
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 if is_whole:
@@ -269,7 +234,7 @@ class Presence:
         now = self._now()
         by_key: dict[str, dict[str, float]] = {"online": {}}
         for entry in entries:
-            until = now + self._remaining(entry)
+            until = now + self._here.remaining_seconds(entry)
             members = by_key["online"]
             members[entry.member] = max(until, members.get(entry.member, 0.0))
             if entry.group:
@@ -280,14 +245,13 @@ class Presence:
             pipe.zadd(key, scores, gt=True)
         await pipe.execute()
 
-    def _remaining(self, entry: Entry) -> float:
-        """Seconds that an entry holds from now on."""
-        if entry in self._connections:
-            return GRACE_SECONDS + REFRESH_SECONDS
-        return self._until.get(entry, 0.0) - monotonic()
-
     def _now(self) -> float:
         return time() + self._clock_ahead
+
+
+def _present(line: str, until: float) -> Present:
+    member, replica, meta = line.split("|", 2)
+    return Present(member, replica, meta, until)
 
 
 def _keys(groups: Iterable[str]) -> list[str]:

@@ -1,9 +1,11 @@
 """One hanging of the bell rope: two connections to Redis that live and die together.
 
-The broker hangs a rope, holds it until it is cut, and hangs the next one. On one connection we listen, on the other we publish. A canary goes
-out by the one and must come back by the other, so it proves the whole way; redis-py notices neither a half-open nor a frozen connection.
+The broker hangs a rope, holds it until it is cut, and hangs the next one. On one connection we listen, on the other
+we publish. A canary goes out by the one and must come back by the other, so it proves the whole way; redis-py notices
+neither a half-open nor a frozen connection.
 
-Tasks of a rope: `_listen` reads the listening connection, `_subscribe` writes to it, `_ring` owns the publishing one, `_watch` is the watchdog.
+Tasks of a rope: `_listen` reads the listening connection, `_subscribe` writes to it, `_ring` owns the publishing one,
+`_watch` is the watchdog.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ CHUNK_TOPICS = 500
 REPLY_SECONDS = 3.0
 
 
-class RopeCut(Exception):
+class RopeCut(Exception):  # noqa: N818 - an event, and no one's mistake
     """The rope no longer reaches Redis."""
 
 
@@ -53,8 +55,8 @@ class Rope:
     ) -> None:
         """Prepare a rope; a bad URL raises ValueError.
 
-        `on_frame(topic, data)` gets what is heard, `on_canary()` is called whenever a canary is back, and `on_silence()` on
-        every tick of a silence that is too long to be a hiccup.
+        `on_frame(topic, data)` gets what is heard, `on_canary()` is called whenever a canary is back, and
+        `on_silence()` on every tick of a silence that is too long to be a hiccup.
         """
         self._listening = Link(url)
         self._ringing = Link(url)
@@ -187,7 +189,7 @@ class Rope:
             self._outgoing.settle()
 
     async def _publish(self, commands: list[tuple[str | bytes, ...]], batch: list[Frame]) -> None:
-        """One round trip. A batch that is cut off is not sent again: whether it arrived is unknown, and the sweep repairs."""
+        """One round trip. A batch that is cut off is not sent again: it may have arrived, and the sweep repairs."""
         try:
             await self._ringing.send(commands)
             async with asyncio.timeout(REPLY_SECONDS):
