@@ -50,7 +50,7 @@ class Broker:
     ) -> None:
         """Prepare a broker; a bad URL raises ValueError.
 
-        `on_gap` is awaited in a task of the broker after every resubscription: bells may have been missed.
+        `on_gap` is awaited in a task of the broker whenever Redis is back (and all is subscribed): bells may be missed.
         `on_change` is called with True when Redis goes away and with False when it is back. Both may be set later,
         before `start`.
         """
@@ -127,8 +127,7 @@ class Broker:
 
     def publish(self, topics: Collection[str], payload: bytes) -> None:
         """Bring one event to all who hear any of these topics; own listeners have it when this returns. Never waits."""
-        if isinstance(topics, str):
-            topics = (topics,)
+        topics = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
         self.hub.deliver(topics, payload)
         earlier: list[str] = []
         for topic in topics:
@@ -211,18 +210,20 @@ class Broker:
     def _canary_returned(self) -> None:
         """Redis is there, both ways, and has all our subscriptions."""
         self._canary_seen_at = monotonic()
-        if self._is_away:
-            self._is_away = False
-            log.info("the way through Redis is open")
-            self._tell_change()
-        if self._rope_is_new:
-            self._rope_is_new = False
-            self._first_try_over.set()
-            self._read_gap()
+        if not self._is_away:
+            return
+        self._is_away = self._rope_is_new = False
+        self._first_try_over.set()
+        log.info("the way through Redis is open")
+        self._tell_change()
+        self._read_gap()
 
     def _tell_change(self) -> None:
         if self.on_change is not None:
-            self.on_change(self._is_away)
+            try:
+                self.on_change(self._is_away)
+            except Exception:  # a fault there must not cost us the rope
+                log.exception("whoever is told about Redis failed")
 
     def _read_gap(self) -> None:
         """Have the book read for what may have been missed; a gap during a reading makes one more."""

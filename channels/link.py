@@ -6,7 +6,7 @@ Here one task reads and one task writes; nothing else touches the connection, an
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
@@ -16,8 +16,24 @@ CONNECT_SECONDS = 1.0
 WRITE_SECONDS = 3.0
 READ_SIZE_BYTES = 65536
 
+Pool = TypeVar("Pool", bound=ConnectionPool)
+
 # "No timeout" in redis-py's words: the watchdog decides how long silence may last.
 FOREVER = float("inf")
+
+
+def make_pool(kind: type[Pool], url: str, **ours: Any) -> Pool:
+    """Make a pool of connections that behave as we need, whatever the URL's query says; ValueError for a bad URL.
+
+    RESP2, because in RESP3 pub/sub messages take a detour by a push handler, and redis-py then asks every server for
+    maintenance notices.
+    """
+    pool = kind.from_url(url, protocol=2)
+    if pool.connection_kwargs["protocol"] != 2:
+        raise ValueError("the Redis URL must not choose a protocol")
+    # Set after the URL is read, because what its query says would win otherwise. A driver_info costs two round trips.
+    pool.connection_kwargs.update(decode_responses=False, driver_info=None, socket_read_size=READ_SIZE_BYTES, **ours)
+    return pool
 
 
 class Link:
@@ -25,16 +41,7 @@ class Link:
 
     def __init__(self, url: str) -> None:
         """Prepare a link; a URL that redis-py cannot read raises ValueError."""
-        pool = ConnectionPool.from_url(url)
-        # Set after the URL is read, because what a URL's query says would win otherwise.
-        pool.connection_kwargs.update(
-            protocol=2,  # in RESP3 pub/sub messages take a detour by a push handler
-            decode_responses=False,
-            driver_info=None,  # two round trips at every connect for a name
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=WRITE_SECONDS,
-            socket_read_size=READ_SIZE_BYTES,
-        )
+        pool = make_pool(ConnectionPool, url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=WRITE_SECONDS)
         self._connection = cast("AbstractConnection", pool.make_connection())  # type: ignore[no-untyped-call]
 
     async def connect(self) -> None:

@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from channels.link import make_pool
 from channels.registry import CALL_SECONDS, GRACE_SECONDS, REFRESH_SECONDS, Entry, Registry
 
 log = logging.getLogger(__name__)
@@ -59,15 +60,15 @@ class Presence:
         `on_gone` is awaited with the members who left this replica and, as far as Redis can say, are online nowhere
         else.
         """
-        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=ASK_SECONDS)
-        pool.connection_kwargs.update(
-            protocol=2,
-            decode_responses=True,
-            driver_info=None,
+        pool = make_pool(
+            BlockingConnectionPool,
+            url,
             socket_timeout=WRITE_SECONDS,
             socket_connect_timeout=WRITE_SECONDS,
             retry=Retry(NoBackoff(), 0),  # a retry would multiply the bounds above
         )
+        pool.max_connections = CONNECTIONS
+        pool.timeout = ASK_SECONDS
         self._redis: Any = Redis(connection_pool=pool)  # redis-py's own types do not tell its two worlds apart
         self._replica = replica
         self.on_gone = on_gone
@@ -249,8 +250,8 @@ class Presence:
         return time() + self._clock_ahead
 
 
-def _present(line: str, until: float) -> Present:
-    member, replica, meta = line.split("|", 2)
+def _present(line: bytes, until: float) -> Present:
+    member, replica, meta = line.decode().split("|", 2)
     return Present(member, replica, meta, until)
 
 
