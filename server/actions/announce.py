@@ -1,0 +1,100 @@
+"""What the bell says after a commit: each event goes to the topics of who may hear it at that moment.
+
+An event is encoded once for all who hear the same. What depends on the reader (the author's key, `waiting_since`) is
+an encoding of its own.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import UNSET
+
+from server.context import Context
+from server.wire import frames, responses
+from server.wire.codec import encode
+from storage import accounts, sessions
+from storage.messages import Send, Sent
+from storage.records import Entry, SenderType, Session
+
+
+def topic(account_id: int) -> str:
+    """Name the topic that an account's connections hear."""
+    return f"account:{account_id}"
+
+
+def message(context: Context, call: Send, sent: Sent) -> None:
+    """Tell both sides of a new message, and its author the key and the balance."""
+    sender: SenderType = "user" if call.by_user else "persona"
+    sender_id = call.author_account_id if call.by_user else sent.persona_id
+    body = responses.Message(
+        sent.id, call.session_id, sender, sender_id, call.content, sent.cost or 0, sent.created_at
+    )
+    event = frames.MessageEvent(message=body, prev_id=sent.prev_id, revision=sent.revision)
+    own = frames.MessageEvent(
+        message=body, prev_id=sent.prev_id, revision=sent.revision, idempotency_key=call.idempotency_key
+    )
+    other_id = sent.staff_account_id if call.by_user else sent.user_account_id
+    context.broker.publish([topic(other_id)], encode(event))
+    context.broker.publish([topic(call.author_account_id)], encode(own))
+    if call.by_user and sent.cost:
+        balance(context, call.author_account_id, sent.balance or 0, sent.credit_entry_id or 0)
+
+
+def balance(context: Context, account_id: int, credit_balance: int, credit_entry_id: int) -> None:
+    """Tell an account its balance."""
+    event = frames.BalanceEvent(credit_balance=credit_balance, credit_entry_id=credit_entry_id)
+    context.broker.publish([topic(account_id)], encode(event))
+
+
+def entry(context: Context, booked: Entry) -> None:
+    """Tell an account of an entry that is not a message's."""
+    balance(context, booked.account_id, booked.balance_after, booked.id)
+
+
+def read(context: Context, session: Session, by_user: bool, message_id: int) -> None:
+    """Tell both sides how far one of them has read."""
+    event = frames.ReadEvent(
+        session_id=session.id,
+        sender_type="user" if by_user else "persona",
+        message_id=message_id,
+        revision=session.revision,
+    )
+    context.broker.publish([topic(session.user_account_id), topic(session.staff_account_id)], encode(event))
+
+
+async def session(context: Context, record: Session) -> None:
+    """Tell both sides the state of a session."""
+    await _sessions(context, [record])
+
+
+async def sessions_by_id(context: Context, session_ids: Sequence[int]) -> None:
+    """Tell both sides the state of each of these sessions, as the book has it now."""
+    for start in range(0, len(session_ids), 500):
+        await _sessions(context, await sessions.states(context.book, session_ids[start : start + 500]))
+
+
+async def _sessions(context: Context, records: Sequence[Session]) -> None:
+    members = {str(id_) for record in records for id_ in (record.user_account_id, record.staff_account_id)}
+    online = {int(member) for member in await context.presence.online(members)}
+    for record in records:
+        for account_id, for_staff in ((record.user_account_id, False), (record.staff_account_id, True)):
+            body = responses.Session.of(record, online=online, for_staff=for_staff, for_reader=False)
+            context.broker.publish([topic(account_id)], encode(frames.SessionEvent(session=body)))
+
+
+def gone(context: Context, account_id: int, session_ids: Sequence[int]) -> None:
+    """Tell an account which sessions are no longer its own."""
+    if session_ids:
+        context.broker.publish([topic(account_id)], encode(frames.Gone(session_ids=list(session_ids))))
+
+
+def heads(
+    context: Context, account_id: int, states: Sequence[sessions.Head], newest: accounts.Balance | None
+) -> bytes:
+    """Give the event that says how far an account's sessions are."""
+    return encode(
+        frames.Heads(
+            heads={head.session_id: frames.HeadState(head.message_id, head.revision) for head in states},
+            credit_balance=newest.credit_balance if newest else UNSET,
+            credit_entry_id=newest.credit_entry_id if newest else UNSET,
+        )
+    )

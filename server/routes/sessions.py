@@ -1,0 +1,44 @@
+"""/sessions: the chats."""
+
+from aiohttp import web
+
+from server.actions import sessions
+from server.routes.door import Call, answer
+
+
+async def open_(call: Call) -> web.Response:
+    """Open a chat, or find the one that is there."""
+    session, is_new = await sessions.open_(call.context, call.caller, call.body.persona_id)
+    return answer(session, 201 if is_new else 200)
+
+
+async def inbox(call: Call) -> web.Response:
+    """Give a page of the inbox."""
+    return answer(await sessions.inbox(call.context, call.caller, call.query))
+
+
+async def changes(call: Call) -> web.Response:
+    """Give what changed since the client last looked."""
+    wait = call.wait_seconds
+    found, held = await sessions.changes(call.context, call.caller, call.body.known, wait)
+    return answer(found, headers={"Preference-Applied": f"wait={min(wait, 25)}"} if held else None)
+
+
+async def get(call: Call) -> web.Response:
+    """Give one chat."""
+    return answer(await sessions.get(call.context, call.caller, call.id()))
+
+
+async def close(call: Call) -> web.Response:
+    """Close a chat."""
+    return answer(await sessions.close(call.context, call.caller, call.id()))
+
+
+async def read(call: Call) -> web.Response:
+    """Move the caller's read position forward."""
+    return answer(await sessions.read(call.context, call.caller, call.id(), call.body.message_id))
+
+
+async def set_waiting(call: Call) -> web.Response:
+    """Say that a chat needs no answer."""
+    return answer(await sessions.set_waiting(call.context, call.caller, call.id(), call.body.waiting))
