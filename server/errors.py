@@ -20,13 +20,19 @@ CODES: dict[str, Code] = {
     "malformed_body": Code(400, False, "The body is not valid JSON.", "本文が正しいJSONではありません。"),
     "unauthenticated": Code(401, False, "Please log in first.", "ログインしてください。"),
     "login_expired": Code(
-        401, False, "Your login has expired. Please log in again.", "ログインの有効期限が切れました。もう一度ログインしてください。"
+        401,
+        False,
+        "Your login has expired. Please log in again.",
+        "ログインの有効期限が切れました。もう一度ログインしてください。",
     ),
     "bad_credentials": Code(
         401, False, "The email address or the password is wrong.", "メールアドレスまたはパスワードが正しくありません。"
     ),
     "insufficient_credits": Code(
-        402, False, "You do not have enough credits for this message.", "このメッセージを送るにはクレジットが足りません。"
+        402,
+        False,
+        "You do not have enough credits for this message.",
+        "このメッセージを送るにはクレジットが足りません。",
     ),
     "forbidden": Code(403, False, "Your role has no such call.", "この操作を行う権限がありません。"),
     "suspended": Code(403, False, "This account is suspended.", "このアカウントは停止されています。"),
@@ -34,25 +40,40 @@ CODES: dict[str, Code] = {
         403, False, "This account cannot be used at this entry.", "このアカウントはこの入口からは利用できません。"
     ),
     "origin_refused": Code(
-        403, False, "The request comes from an origin that is not allowed.", "許可されていないオリジンからのリクエストです。"
+        403,
+        False,
+        "The request comes from an origin that is not allowed.",
+        "許可されていないオリジンからのリクエストです。",
     ),
     "not_found": Code(404, False, "There is no such thing here.", "見つかりませんでした。"),
     "email_taken": Code(
-        409, False, "There is an account with this email address already.", "このメールアドレスはすでに登録されています。"
+        409,
+        False,
+        "There is an account with this email address already.",
+        "このメールアドレスはすでに登録されています。",
     ),
     "session_closed": Code(409, False, "This chat is closed.", "このチャットは終了しています。"),
     "persona_unavailable": Code(
-        409, False, "This persona takes no messages at the moment.", "このペルソナは現在メッセージを受け付けていません。"
+        409,
+        False,
+        "This persona takes no messages at the moment.",
+        "このペルソナは現在メッセージを受け付けていません。",
     ),
     "price_changed": Code(
-        409, False, "The price of a message has changed. Nothing was charged.", "料金が変更されました。まだ課金されていません。"
+        409,
+        False,
+        "The price of a message has changed. Nothing was charged.",
+        "料金が変更されました。まだ課金されていません。",
     ),
-    "newer_answer": Code(
-        409, False, "Somebody has answered in the meantime.", "すでに別の返信が送信されています。"
+    "newer_answer": Code(409, False, "Somebody has answered in the meantime.", "すでに別の返信が送信されています。"),
+    "balance_too_low": Code(
+        409, False, "The balance would fall below zero.", "残高がマイナスになるため処理できません。"
     ),
-    "balance_too_low": Code(409, False, "The balance would fall below zero.", "残高がマイナスになるため処理できません。"),
     "last_admin": Code(
-        409, False, "This is the last active admin; make another one first.", "最後の管理者です。先に別の管理者を用意してください。"
+        409,
+        False,
+        "This is the last active admin; make another one first.",
+        "最後の管理者です。先に別の管理者を用意してください。",
     ),
     "body_too_large": Code(413, False, "The body is larger than 64 KiB.", "本文が64KiBを超えています。"),
     "validation_failed": Code(422, False, "Some of the input cannot be used.", "入力内容に誤りがあります。"),
@@ -66,7 +87,10 @@ CODES: dict[str, Code] = {
         429, True, "Too many requests. Please wait a moment.", "リクエストが多すぎます。少し待ってからお試しください。"
     ),
     "unavailable": Code(
-        503, True, "The service is unavailable for a moment. Nothing was done.", "一時的に利用できません。処理は行われていません。"
+        503,
+        True,
+        "The service is unavailable for a moment. Nothing was done.",
+        "一時的に利用できません。処理は行われていません。",
     ),
     "outcome_unknown": Code(
         503,

@@ -77,7 +77,7 @@ class Limits:
         self._polls = Buckets(settings.polls_per_second, settings.polls_burst)
         self._logins = Window("login", settings.logins_per_minute, 60)
         self._registers = Window("register", settings.registers_per_hour, 3600)
-        self._redis: redis.Redis = redis.from_url(  # type: ignore[no-untyped-call]
+        self._redis = redis.from_url(
             settings.redis_url,
             socket_timeout=ASK_SECONDS,
             socket_connect_timeout=ASK_SECONDS,
@@ -129,7 +129,9 @@ class Limits:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 pipe = self._redis.pipeline(transaction=True)
-                pipe.incr(key).expire(key, window.seconds, nx=True).pttl(key)
+                pipe.incr(key)
+                pipe.expire(key, window.seconds, nx=True)
+                pipe.pttl(key)
                 count, _, left_ms = await pipe.execute()
         except (RedisError, OSError):
             self._broken_until = time.monotonic() + BREAKER_SECONDS

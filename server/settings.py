@@ -37,7 +37,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         str, _says("What the Nginx nodes prove themselves with; without it no forwarding header is believed.")
     ] = ""
     staff_entry: Annotated[
-        Literal["off", "required"], _says("`required` keeps staff and admins to the staff entries, and users out of them.")
+        Literal["off", "required"],
+        _says("`required` keeps staff and admins to the staff entries, and users out of them."),
     ] = "off"
     allowed_origins: Annotated[
         str, _says("Origins, separated by commas, from which browsers may use the cookie and the websocket.")

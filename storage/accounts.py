@@ -34,7 +34,7 @@ begin
  end if;
  update accounts x set role = coalesce(p_role, x.role), status = coalesce(p_status, x.status),
    display_name = coalesce(p_name, x.display_name), updated_at = clock_timestamp() where x.id = p_id;
- if p_status = 'suspended' or p_role <> a.role then delete from logins l where l.account_id = p_id; end if;
+ if p_role <> a.role then delete from logins l where l.account_id = p_id; end if;
  return 'changed';
 end $$;
 """
@@ -47,7 +47,7 @@ class Credentials(Struct, frozen=True):
     hashed_password: str
 
 
-CREATE = f"""
+CREATE = """
 with a as (
   insert into accounts(email, display_name, hashed_password, role, credit_balance)
   values ($1, $2, $3, $4::account_role, $5) returning *),
@@ -67,9 +67,7 @@ async def create(
     Raises:
         Conflict: `accounts_email_key`, the address is taken.
     """
-    row = await database.fetchrow(
-        CREATE, email, display_name, hashed_password, role, credits, note, writes=True
-    )
+    row = await database.fetchrow(CREATE, email, display_name, hashed_password, role, credits, note, writes=True)
     assert row is not None
     return Account(**row)
 
@@ -120,7 +118,7 @@ async def search(
 async def change(
     database: Database, account_id: int, role: Role | None, status: AccountStatus | None, display_name: str | None
 ) -> str:
-    """Change an account; suspension and a new role revoke its logins.
+    """Change an account; a new role revokes its logins. (Those of a suspended account are refused, not forgotten.)
 
     Returns:
         `changed`, `not_found`, `last_admin`, `owns_personas` or `has_sessions`.

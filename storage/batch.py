@@ -25,6 +25,7 @@ from storage.errors import LockTimeout, OutcomeUnknown, StorageError, Unavailabl
 
 C = TypeVar("C")
 R = TypeVar("R")
+C_contra = TypeVar("C_contra", contravariant=True)
 
 # How often overdue calls are looked for: answers come at most this much after the deadline.
 SWEEP_SECONDS = 0.25
@@ -32,20 +33,20 @@ SWEEP_SECONDS = 0.25
 QUEUE_CALLS = 5_000
 
 
-class Flight(Protocol[C, R]):
+class Flight(Protocol[C_contra, R]):
     """What a batcher needs to know of its calls."""
 
     writes: bool
 
-    def keys(self, call: C) -> Sequence[Hashable]:
+    def keys(self, call: C_contra) -> Sequence[Hashable]:
         """Name what must not be in the air twice."""
         ...
 
-    async def fly(self, lane: Lane, calls: Sequence[C]) -> Sequence[R | StorageError]:
+    async def fly(self, lane: Lane, calls: Sequence[C_contra]) -> Sequence[R | StorageError]:
         """Carry the calls in one round trip; one outcome for each, in their order."""
         ...
 
-    def landed(self, call: C, outcome: R, *, again: bool) -> None:
+    def landed(self, call: C_contra, outcome: R, *, again: bool) -> None:
         """Hear of each outcome as it lands, even when its caller is gone. `again`: an earlier try was lost."""
         ...
 
@@ -53,7 +54,7 @@ class Flight(Protocol[C, R]):
 class Ticket(Generic[C, R]):
     """One call on its way."""
 
-    __slots__ = ("call", "future", "deadline", "keys")
+    __slots__ = ("call", "deadline", "future", "keys")
 
     def __init__(self, call: C, future: "asyncio.Future[R]", deadline: float, keys: Sequence[Hashable]) -> None:
         self.call = call
@@ -70,7 +71,7 @@ class Ticket(Generic[C, R]):
 class Counters:
     """What `/metrics` reads at scrape."""
 
-    __slots__ = ("calls", "flights", "retries", "overdue", "refused")
+    __slots__ = ("calls", "flights", "overdue", "refused", "retries")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -90,9 +91,7 @@ class Batcher(Generic[C, R]):
         seats: the most calls of a flight.
     """
 
-    def __init__(
-        self, flight: Flight[C, R], lanes: Sequence[Lane], *, seats: int, side: Lane | None = None
-    ) -> None:
+    def __init__(self, flight: Flight[C, R], lanes: Sequence[Lane], *, seats: int, side: Lane | None = None) -> None:
         self.counters = Counters()
         self._flight = flight
         self._lanes = list(lanes)

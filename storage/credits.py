@@ -174,6 +174,6 @@ async def audit(database: Database) -> Books:
                 """select (select count(*) from accounts), (select count(*) from credit_entries),
                 (select coalesce(sum(credit_balance), 0)::bigint from accounts)"""
             )
-        return Books(*totals, [Mismatch(*row) for row in rows])
+        return Books(totals[0], totals[1], totals[2], [Mismatch(*row) for row in rows])
 
     return await database.run(read, deadline=600)

@@ -89,9 +89,7 @@ async def _connect(url: str, setup: str, name: str) -> Connection:
 
 async def prepare_connection(connection: Any, setup: str) -> None:
     """Teach a new connection JSONB and the house's `pg_temp` functions."""
-    await connection.set_type_codec(
-        "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text"
-    )
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog", format="text")
     if setup:
         await connection.execute(setup, timeout=CONNECT_SECONDS)
 
@@ -190,7 +188,7 @@ class Database:
         self.name = name
         self.counters = Counters()
         self._pool_size = pool_size
-        self._pool: "asyncpg.Pool[asyncpg.Record] | None" = None
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
         """Prepare the pool without connecting, so that a replica starts while PostgreSQL is away."""

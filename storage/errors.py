@@ -1,11 +1,11 @@
 """The errors of storage, and the one place where the driver's become ours.
 
-    StorageError
-    ├── Unavailable      PostgreSQL is away, and what was asked is surely not done
-    ├── OutcomeUnknown   PostgreSQL went away while it was being done
-    ├── LockTimeout      a row stayed locked longer than `lock_timeout`; nothing is done
-    ├── Conflict         a constraint refused; it names the constraint
-    └── QueryFailed      anything else that PostgreSQL refuses: a fault of ours
+StorageError
+├── Unavailable      PostgreSQL is away, and what was asked is surely not done
+├── OutcomeUnknown   PostgreSQL went away while it was being done
+├── LockTimeout      a row stayed locked longer than `lock_timeout`; nothing is done
+├── Conflict         a constraint refused; it names the constraint
+└── QueryFailed      anything else that PostgreSQL refuses: a fault of ours
 """
 
 import asyncpg

@@ -52,9 +52,7 @@ async def verify(checks: Batcher[bytes, Login], token_hash: bytes) -> Login:
     return await checks.call(token_hash)
 
 
-async def create(
-    database: Database, token_hash: bytes, account_id: int, site: str, expires_at: datetime
-) -> None:
+async def create(database: Database, token_hash: bytes, account_id: int, site: str, expires_at: datetime) -> None:
     """Remember a new login, and forget the account's expired ones."""
     sql = """with gone as (delete from logins where account_id = $2 and expires_at < now())
     insert into logins(token_hash, account_id, site, expires_at) values ($1, $2, $3, $4)"""
@@ -74,9 +72,7 @@ async def revoke(database: Database, token_hash: bytes) -> None:
 
 async def revoke_all(database: Database, account_id: int) -> int:
     """Forget every login of an account; gives how many there were."""
-    rows = await database.fetch(
-        "delete from logins where account_id = $1 returning 1", account_id, writes=True
-    )
+    rows = await database.fetch("delete from logins where account_id = $1 returning 1", account_id, writes=True)
     return len(rows)
 
 

@@ -175,7 +175,7 @@ class SendFlight:
 
 
 _SINCE = """
-select c.ord, s.status, s.revision, s.last_message_id, a.credit_balance,
+select c.ord, s.status, s.revision, s.last_message_id, s.active_at, a.credit_balance,
   c.after <> 0 and c.after <> s.last_message_id and exists (
     select from messages x where x.id = c.after and x.session_id <> s.id) as foreign_position,
   m.id, m.sender_type, m.sender_id, m.content, m.credit_cost, m.created_at, m.prev_id
@@ -255,7 +255,13 @@ def _page(session_id: int, rows: Sequence[Row], limit: int) -> Page | StorageErr
     messages = [_message(session_id, row) for row in rows[:limit]] if first["id"] is not None else []
     more = bool(messages) and messages[-1].id < first["last_message_id"]
     return Page(
-        messages, more, first["status"], first["revision"], first["last_message_id"], first["credit_balance"]
+        messages,
+        more,
+        first["status"],
+        first["revision"],
+        first["last_message_id"],
+        first["active_at"],
+        first["credit_balance"],
     )
 
 
@@ -283,7 +289,12 @@ async def send(sends: Batcher[Send, Sent], call: Send) -> Sent:
 
 
 async def since(
-    database: Database, polls: Batcher[Position, Page], position: Position, *, rows: int = PAGE_ROWS, size: int = PAGE_BYTES
+    database: Database,
+    polls: Batcher[Position, Page],
+    position: Position,
+    *,
+    rows: int = PAGE_ROWS,
+    size: int = PAGE_BYTES,
 ) -> Page:
     """Give what came after a position, in order: at most `rows` messages and about `size` bytes of content.
 

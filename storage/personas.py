@@ -54,9 +54,7 @@ async def edit(database: Database, persona_id: int, owner_id: int | None, fields
       is_active = coalesce($8, is_active), message_cost = coalesce($9, message_cost), updated_at = clock_timestamp()
     where id = $1 and ($2::bigint is null or staff_account_id = $2) returning {_COLUMNS}"""
     names = ("name", "avatar_url", "bio", "attributes", "guide", "is_active", "message_cost")
-    row = await database.fetchrow(
-        sql, persona_id, owner_id, *(fields.get(name) for name in names), writes=True
-    )
+    row = await database.fetchrow(sql, persona_id, owner_id, *(fields.get(name) for name in names), writes=True)
     return Persona(**row) if row else None
 
 

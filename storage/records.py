@@ -110,6 +110,7 @@ class Page(Struct, frozen=True):
     status: SessionStatus
     revision: int
     last_message_id: int
+    active_at: datetime
     credit_balance: int | None
 
 

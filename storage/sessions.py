@@ -147,13 +147,13 @@ async def states(database: Database, session_ids: Sequence[int]) -> list[Session
 
 
 class InboxQuery(Struct, frozen=True):
-    """Which of an account's sessions, and where the last page ended: (time, id)."""
+    """Which of an account's sessions, and where the last page ended: (time, id), without a time if it did not wait."""
 
     status: SessionStatus | None
     persona_id: int | None
     waiting: bool | None
     by_waiting: bool
-    after: tuple[datetime, int] | None
+    after: tuple[datetime | None, int] | None
     limit: int
 
 
@@ -164,14 +164,12 @@ with page as (
   where (s.user_account_id = $1 or o.staff_account_id = $1)
     and ($2::session_status is null or s.status = $2) and ($3::bigint is null or s.persona_id = $3)
     and ($4::boolean is null or (s.waiting_since is not null) = $4)
-    and ($5::timestamptz is null or ({key}, s.id) {after} ($5, $6))
+    and ($6::bigint is null or ({key}, s.id) {after} (coalesce($5::timestamptz, 'infinity'), $6))
   order by {key} {direction}, s.id {direction} limit $7)
 select {read} join page on page.id = s.id order by page.sort_key {direction}, s.id {direction}
 """
 INBOX = _INBOX.format(key="s.active_at", after="<", direction="desc", read=_READ)
-WAITING = _INBOX.format(
-    key="coalesce(s.waiting_since, 'infinity')", after=">", direction="asc", read=_READ
-)
+WAITING = _INBOX.format(key="coalesce(s.waiting_since, 'infinity')", after=">", direction="asc", read=_READ)
 
 
 async def inbox(database: Database, account_id: int, query: InboxQuery) -> list[Session]:

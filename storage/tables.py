@@ -36,9 +36,7 @@ account_role = Enum("user", "staff", "admin", name="account_role", metadata=meta
 account_status = Enum("active", "suspended", name="account_status", metadata=metadata)
 session_status = Enum("active", "closed", name="session_status", metadata=metadata)
 sender_type = Enum("user", "persona", name="sender_type", metadata=metadata)
-entry_kind = Enum(
-    "grant", "purchase", "message", "refund", "adjustment", name="entry_kind", metadata=metadata
-)
+entry_kind = Enum("grant", "purchase", "message", "refund", "adjustment", name="entry_kind", metadata=metadata)
 
 # Rows that each send rewrites keep a fifth of their page free, so that the new version fits beside the old
 # one and no index needs a new entry (a HOT update). No index may name a column that a send changes.

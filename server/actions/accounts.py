@@ -62,7 +62,7 @@ async def log_in(
     """
     await context.limits.take_login(address, body.email)
     found = await accounts.credentials(context.book, body.email)
-    right = await context.passwords.verify(found and found.hashed_password, body.password)
+    right = await context.passwords.verify(found.hashed_password if found else None, body.password)
     if found is None or not right or found.account.role not in roles:
         raise Refusal("bad_credentials")
     if found.account.status != "active":
@@ -91,7 +91,7 @@ async def change_password(context: Context, caller: Caller, body: requests.Chang
     """Set a new password, revoking the account's other logins."""
     await context.limits.take_login(address, f"account {caller.account_id}")
     found = await accounts.credentials_of(context.book, caller.account_id)
-    if not await context.passwords.verify(found and found.hashed_password, body.current_password):
+    if not await context.passwords.verify(found.hashed_password if found else None, body.current_password):
         raise Refusal("bad_credentials", "The current password is wrong.")
     hashed = await context.passwords.hash(body.new_password)
     await accounts.set_password(context.book, caller.account_id, hashed, caller.token_hash)
@@ -188,5 +188,3 @@ async def stats(context: Context) -> responses.Stats:
     counted = await accounts.stats(context.book)
     online = await context.presence.count()
     return responses.Stats(online=online, sockets=len(context.broker.hub), **structs.asdict(counted))
-
-

@@ -25,9 +25,7 @@ def message(context: Context, call: Send, sent: Sent) -> None:
     """Tell both sides of a new message, and its author the key and the balance."""
     sender: SenderType = "user" if call.by_user else "persona"
     sender_id = call.author_account_id if call.by_user else sent.persona_id
-    body = responses.Message(
-        sent.id, call.session_id, sender, sender_id, call.content, sent.cost or 0, sent.created_at
-    )
+    body = responses.Message(sent.id, call.session_id, sender, sender_id, call.content, sent.cost or 0, sent.created_at)
     event = frames.MessageEvent(message=body, prev_id=sent.prev_id, revision=sent.revision)
     own = frames.MessageEvent(
         message=body, prev_id=sent.prev_id, revision=sent.revision, idempotency_key=call.idempotency_key
@@ -87,9 +85,7 @@ def gone(context: Context, account_id: int, session_ids: Sequence[int]) -> None:
         context.broker.publish([topic(account_id)], encode(frames.Gone(session_ids=list(session_ids))))
 
 
-def heads(
-    context: Context, account_id: int, states: Sequence[sessions.Head], newest: accounts.Balance | None
-) -> bytes:
+def heads(context: Context, account_id: int, states: Sequence[sessions.Head], newest: accounts.Balance | None) -> bytes:
     """Give the event that says how far an account's sessions are."""
     return encode(
         frames.Heads(

@@ -28,9 +28,7 @@ async def balance(context: Context, caller: Caller, account_id: int | None) -> r
     return responses.Balance(found.account_id, found.credit_balance, found.credit_entry_id)
 
 
-async def statement(
-    context: Context, caller: Caller, query: requests.EntriesQuery
-) -> responses.Items[responses.Entry]:
+async def statement(context: Context, caller: Caller, query: requests.EntriesQuery) -> responses.Items[responses.Entry]:
     """Give a page of a statement, newest first."""
     whose = _whose(caller, query.account_id)
     if whose != caller.account_id and await accounts.get(context.book, whose) is None:
@@ -47,9 +45,7 @@ async def grant(
     """Book a grant, a purchase or an adjustment; gives the entry and whether this was a replay."""
     if body.amount == 0 or (body.amount < 0 and body.kind != "adjustment"):
         raise Invalid(("amount", "must be positive; only an adjustment may be negative."))
-    booking = Grant(
-        body.account_id, body.amount, body.kind, body.reference, body.note, caller.account_id, key
-    )
+    booking = Grant(body.account_id, body.amount, body.kind, body.reference, body.note, caller.account_id, key)
     try:
         entry = await credits.grant(context.book, booking)
     except Conflict as conflict:
@@ -99,9 +95,7 @@ async def _first(context: Context, booking: Grant) -> responses.Entry:
     return responses.Entry.of(entry)
 
 
-async def refund(
-    context: Context, caller: Caller, message_id: int, note: str
-) -> tuple[responses.Entry, bool]:
+async def refund(context: Context, caller: Caller, message_id: int, note: str) -> tuple[responses.Entry, bool]:
     """Pay a message back, once for ever; gives the entry and whether this was a repetition."""
     booked = await credits.refund(context.book, message_id, note, caller.account_id)
     if booked is None:

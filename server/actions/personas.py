@@ -91,9 +91,7 @@ async def edit(context: Context, caller: Caller, persona_id: int, body: requests
     return (await _wire(context, caller, [record]))[0]
 
 
-async def _hand_over(
-    context: Context, caller: Caller, record: Persona, owner_id: int | None, new_owner: int
-) -> None:
+async def _hand_over(context: Context, caller: Caller, record: Persona, owner_id: int | None, new_owner: int) -> None:
     moved = await personas.hand_over(context.book, record.id, owner_id, new_owner)
     if moved.outcome == "not_staff":
         raise Invalid(("staff_account_id", "must be an active staff account."))

@@ -79,9 +79,7 @@ async def _own(context: Context, caller: Caller, template_id: int) -> Template:
     return record
 
 
-async def edit(
-    context: Context, caller: Caller, template_id: int, body: requests.EditTemplate
-) -> responses.Template:
+async def edit(context: Context, caller: Caller, template_id: int, body: requests.EditTemplate) -> responses.Template:
     """Edit one's own or a shared template."""
     await _own(context, caller, template_id)
     record = await templates.edit(context.book, template_id, structs.asdict(body))

@@ -4,7 +4,16 @@ from aiohttp import hdrs, web
 
 from server.actions import accounts
 from server.errors import Refusal
-from server.routes.door import STAFF_COOKIE, USER_COOKIE, Call, answer, check_origin, cookie_name, login_roles, no_content
+from server.routes.door import (
+    STAFF_COOKIE,
+    USER_COOKIE,
+    Call,
+    answer,
+    check_origin,
+    cookie_name,
+    login_roles,
+    no_content,
+)
 
 
 async def register(call: Call) -> web.Response:

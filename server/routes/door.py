@@ -145,9 +145,7 @@ def visitor(request: web.Request, context: Context) -> Visitor:
     """Say where a request came from. Without the nodes' secret no forwarding header is believed."""
     secret = context.settings.node_secret
     headers = request.headers
-    if secret and hmac.compare_digest(
-        headers.get("X-Node-Secret", "").encode("utf-8", "replace"), secret.encode()
-    ):
+    if secret and hmac.compare_digest(headers.get("X-Node-Secret", "").encode("utf-8", "replace"), secret.encode()):
         entry = headers.get("X-Entry")
         return Visitor(
             entry if entry in ("user", "staff") else None,

@@ -16,14 +16,14 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag
     """What a client says."""
 
 
-class Resume(Command):
+class Resume(Command, frozen=True):
     """What came after these positions? Answered by `message` events, `gap`s and one `ok`."""
 
     ref: Ref
     positions: Annotated[dict[Id, Position], Meta(max_length=5000)]
 
 
-class Send(Command):
+class Send(Command, frozen=True):
     """The body of POST /messages, with its idempotency key."""
 
     ref: Ref
@@ -35,7 +35,7 @@ class Send(Command):
     template_id: Id | None = None
 
 
-class Read(Command):
+class Read(Command, frozen=True):
     """The newest message that was read."""
 
     ref: Ref
@@ -43,14 +43,14 @@ class Read(Command):
     message_id: Position
 
 
-class Typing(Command):
+class Typing(Command, frozen=True):
     """The sender is typing; said again at most every 5 s, it expires after 8 s."""
 
     session_id: Id
     ref: Ref | None = None
 
 
-class Ping(Command):
+class Ping(Command, frozen=True):
     """Are you there? Answered by `ok`."""
 
     ref: Ref
@@ -63,7 +63,7 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="type", tag=str.lower, 
     """What the house says."""
 
 
-class Hello(Event):
+class Hello(Event, frozen=True):
     """The first event of a connection, once everything that happens from now on will be heard."""
 
     connection_id: str
@@ -73,7 +73,7 @@ class Hello(Event):
     heartbeat_seconds: int
 
 
-class MessageEvent(Event, tag="message"):
+class MessageEvent(Event, frozen=True, tag="message"):
     """A message was committed. `idempotency_key` is there on the author's own connections."""
 
     message: Message
@@ -82,7 +82,7 @@ class MessageEvent(Event, tag="message"):
     idempotency_key: str | UnsetType = UNSET
 
 
-class ReadEvent(Event, tag="read"):
+class ReadEvent(Event, frozen=True, tag="read"):
     """A participant has read up to a message."""
 
     session_id: int
@@ -91,14 +91,14 @@ class ReadEvent(Event, tag="read"):
     revision: int
 
 
-class TypingEvent(Event, tag="typing"):
+class TypingEvent(Event, frozen=True, tag="typing"):
     """A participant is typing; expires after 8 s."""
 
     session_id: int
     sender_type: SenderType
 
 
-class PresenceEvent(Event, tag="presence"):
+class PresenceEvent(Event, frozen=True, tag="presence"):
     """A participant came or went."""
 
     session_id: int
@@ -106,20 +106,20 @@ class PresenceEvent(Event, tag="presence"):
     online: bool
 
 
-class BalanceEvent(Event, tag="balance"):
+class BalanceEvent(Event, frozen=True, tag="balance"):
     """One's own balance; the highest `credit_entry_id` holds."""
 
     credit_balance: int
     credit_entry_id: int
 
 
-class SessionEvent(Event, tag="session"):
+class SessionEvent(Event, frozen=True, tag="session"):
     """A session was opened, closed, handed over, or waits no more."""
 
     session: Session
 
 
-class Gone(Event):
+class Gone(Event, frozen=True):
     """These sessions are no longer one's own."""
 
     session_ids: list[int]
@@ -132,7 +132,7 @@ class HeadState(Struct, frozen=True):
     revision: int
 
 
-class Heads(Event):
+class Heads(Event, frozen=True):
     """How far one's sessions are: what a client holds less of, it fetches."""
 
     heads: dict[int, HeadState]
@@ -140,19 +140,19 @@ class Heads(Event):
     credit_entry_id: int | UnsetType = UNSET
 
 
-class Gap(Event):
+class Gap(Event, frozen=True):
     """More than a resume carries is missing in this session: poll it."""
 
     session_id: int
 
 
-class Reconnect(Event):
+class Reconnect(Event, frozen=True):
     """Please come back elsewhere, after a while."""
 
     after_ms: int
 
 
-class Ok(Event):
+class Ok(Event, frozen=True):
     """The answer to a command; the members depend on it."""
 
     ref: int | str
@@ -163,7 +163,7 @@ class Ok(Event):
     message: Message | UnsetType = UNSET
 
 
-class Error(Event):
+class Error(Event, frozen=True):
     """A command was refused: the members of the HTTP problem, and its `ref` where it had one."""
 
     code: str

@@ -12,7 +12,8 @@ Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Position = Annotated[int, Meta(ge=0, le=MAX_ID, description="A message id; 0 for the beginning.")]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Email = Annotated[
-    str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", examples=["user@example.com"])
+    str,
+    Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", examples=["user@example.com"]),
 ]
 # argon2 hashes any length; the upper bound keeps a hash from being made expensive.
 Password = Annotated[str, Meta(min_length=8, max_length=200)]
@@ -22,7 +23,9 @@ Name = Annotated[str, Meta(min_length=1, max_length=60)]
 Content = Annotated[str, Meta(description="1 to 4,000 code points after trimming; line ends are LF.")]
 Note = Annotated[str, Meta(min_length=1, max_length=500, description="Shown to the user.")]
 Money = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
-AvatarUrl = Annotated[str, Meta(max_length=500, pattern=r"^(/[^/\\].*)?$", description="A path on this site, or empty.")]
+AvatarUrl = Annotated[
+    str, Meta(max_length=500, pattern=r"^(/[^/\\].*)?$", description="A path on this site, or empty.")
+]
 Attributes = Annotated[dict[str, str | int | float | bool | None], Meta(max_length=50)]
 
 
@@ -34,11 +37,11 @@ class Query(Struct, frozen=True, kw_only=True):
     """Query parameters."""
 
 
-class Nothing(Body):
+class Nothing(Body, frozen=True):
     """An empty body."""
 
 
-class Register(Body):
+class Register(Body, frozen=True):
     """A new user."""
 
     email: Email
@@ -46,7 +49,7 @@ class Register(Body):
     display_name: Name
 
 
-class LogIn(Body):
+class LogIn(Body, frozen=True):
     """Who wants in. With `cookie` the token is set as a cookie instead of being answered."""
 
     email: Annotated[str, Meta(max_length=254)]
@@ -54,20 +57,20 @@ class LogIn(Body):
     cookie: bool = False
 
 
-class EditMe(Body):
+class EditMe(Body, frozen=True):
     """A new name for oneself."""
 
     display_name: Name
 
 
-class ChangePassword(Body):
+class ChangePassword(Body, frozen=True):
     """The password used now, and the next one."""
 
     current_password: GivenPassword
     new_password: Password
 
 
-class NewPersona(Body):
+class NewPersona(Body, frozen=True):
     """A persona. Staff create their own; an admin names the staff account."""
 
     name: Name
@@ -80,7 +83,7 @@ class NewPersona(Body):
     message_cost: Annotated[int, Meta(ge=0, le=1_000_000)] = 1
 
 
-class EditPersona(Body):
+class EditPersona(Body, frozen=True):
     """Changes of a persona; `staff_account_id` hands it over, with all its sessions."""
 
     name: Name | None = None
@@ -93,31 +96,31 @@ class EditPersona(Body):
     message_cost: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
-class OpenSession(Body):
+class OpenSession(Body, frozen=True):
     """Whom to talk with."""
 
     persona_id: Id
 
 
-class KnownRevisions(Body):
+class KnownRevisions(Body, frozen=True):
     """The revision that the client knows of each session."""
 
     known: Annotated[dict[Id, Position], Meta(max_length=5000)]
 
 
-class Read(Body):
+class Read(Body, frozen=True):
     """The newest message that was read."""
 
     message_id: Position
 
 
-class SetWaiting(Body):
+class SetWaiting(Body, frozen=True):
     """False: the chat needs no answer."""
 
     waiting: bool
 
 
-class SendMessage(Body):
+class SendMessage(Body, frozen=True):
     """A message to send. The guards are optional, and refuse instead of surprising."""
 
     session_id: Id
@@ -127,7 +130,7 @@ class SendMessage(Body):
     template_id: Id | None = None
 
 
-class GrantCredits(Body):
+class GrantCredits(Body, frozen=True):
     """A booking. Only an adjustment may be negative."""
 
     account_id: Id
@@ -137,13 +140,13 @@ class GrantCredits(Body):
     reference: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
-class Refund(Body):
+class Refund(Body, frozen=True):
     """Why a message is paid back."""
 
     note: Note
 
 
-class NewTemplate(Body):
+class NewTemplate(Body, frozen=True):
     """A text to send often. Admins may share one with all staff."""
 
     title: Annotated[str, Meta(min_length=1, max_length=100)]
@@ -153,7 +156,7 @@ class NewTemplate(Body):
     shared: bool = False
 
 
-class EditTemplate(Body):
+class EditTemplate(Body, frozen=True):
     """Changes of a template."""
 
     title: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
@@ -161,14 +164,14 @@ class EditTemplate(Body):
     shortcut: Annotated[str, Meta(max_length=30)] | None = None
 
 
-class RenderTemplate(Body):
+class RenderTemplate(Body, frozen=True):
     """For which chat, and the answers to the template's prompts."""
 
     session_id: Id
     answers: Annotated[dict[str, Annotated[str, Meta(max_length=4000)]], Meta(max_length=50)] = {}
 
 
-class NewAccount(Body):
+class NewAccount(Body, frozen=True):
     """An account made by an admin."""
 
     email: Email
@@ -177,7 +180,7 @@ class NewAccount(Body):
     role: Role = "staff"
 
 
-class EditAccount(Body):
+class EditAccount(Body, frozen=True):
     """Changes by an admin. A new role logs the account out everywhere; suspension shuts it out at once."""
 
     display_name: Name | None = None
@@ -185,14 +188,14 @@ class EditAccount(Body):
     status: AccountStatus | None = None
 
 
-class Paging(Query):
+class Paging(Query, frozen=True):
     """A page of a collection."""
 
     limit: Limit = 50
     cursor: str | None = None
 
 
-class InboxQuery(Paging):
+class InboxQuery(Paging, frozen=True):
     """Which sessions, and in which order."""
 
     status: SessionStatus | None = None
@@ -201,14 +204,14 @@ class InboxQuery(Paging):
     sort: Literal["activity", "waiting"] = "activity"
 
 
-class Poll(Query):
+class Poll(Query, frozen=True):
     """What came after `last_message_id`?"""
 
     session_id: Id
     last_message_id: Position
 
 
-class HistoryQuery(Query):
+class HistoryQuery(Query, frozen=True):
     """A page of history, newest first."""
 
     session_id: Id
@@ -216,19 +219,19 @@ class HistoryQuery(Query):
     limit: Limit = 50
 
 
-class OfAccount(Query):
+class OfAccount(Query, frozen=True):
     """Whose credits: one's own, or for an admin anybody's."""
 
     account_id: Id | None = None
 
 
-class EntriesQuery(Paging):
+class EntriesQuery(Paging, frozen=True):
     """Whose statement: one's own, or for an admin anybody's."""
 
     account_id: Id | None = None
 
 
-class AccountsQuery(Paging):
+class AccountsQuery(Paging, frozen=True):
     """Which accounts: a part of the address or name, role, status."""
 
     q: Annotated[str, Meta(max_length=200)] | None = None
@@ -236,7 +239,7 @@ class AccountsQuery(Paging):
     status: AccountStatus | None = None
 
 
-class AuditQuery(Paging):
+class AuditQuery(Paging, frozen=True):
     """Which records of the audit log."""
 
     actor_id: Id | None = None

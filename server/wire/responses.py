@@ -158,7 +158,9 @@ class Session(Struct, frozen=True):
 
 
 def _last(record: records.LastMessage | None) -> LastMessage | None:
-    return record and LastMessage(record.id, record.sender_type, record.preview, record.created_at)
+    if record is None:
+        return None
+    return LastMessage(record.id, record.sender_type, record.preview, record.created_at)
 
 
 class SessionChanges(Struct, frozen=True):
