@@ -1,6 +1,6 @@
 """The book: a Database together with its three batchers, as one replica holds it."""
 
-from storage import accounts, logins, messages, personas, sessions
+from storage import accounts, logins, messages, personas, sends, sessions
 from storage.batch import Batcher
 from storage.database import Database, Lane
 from storage.records import Login, Page
@@ -20,9 +20,9 @@ class Book(Database):
 
     def __init__(self, url: str, *, pool_size: int = 8, name: str = "concierge") -> None:
         super().__init__(url, FUNCTIONS, pool_size=pool_size, name=name)
-        send = PROBES_ONLY + messages.FUNCTION
-        self.sends: Batcher[messages.Send, messages.Sent] = Batcher(
-            messages.SendFlight(), self._lanes(2, send), seats=messages.SEATS, side=self._lanes(1, send)[0]
+        send = PROBES_ONLY + sends.FUNCTION
+        self.sends: Batcher[sends.Send, sends.Sent] = Batcher(
+            sends.SendFlight(), self._lanes(2, send), seats=sends.SEATS, side=self._lanes(1, send)[0]
         )
         self.polls: Batcher[messages.Position, Page] = Batcher(
             messages.PollFlight(), self._lanes(2, PROBES_ONLY), seats=messages.POLL_SEATS

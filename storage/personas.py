@@ -22,7 +22,8 @@ begin
  select x.staff_account_id into p from personas x where x.id = p_persona for no key update;
  outcome := case when not found then 'not_found'
   when p_from is not null and p.staff_account_id <> p_from then 'not_found'
-  when not exists (select from accounts a where a.id = p_to and a.role = 'staff' and a.status = 'active') then 'not_staff'
+  when not exists (select from accounts a where a.id = p_to and a.role = 'staff' and a.status = 'active')
+   then 'not_staff'
   when p.staff_account_id = p_to then 'same' else 'handed_over' end;
  if outcome <> 'handed_over' then return next; return; end if;
  update personas x set staff_account_id = p_to, updated_at = clock_timestamp() where x.id = p_persona;

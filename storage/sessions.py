@@ -1,4 +1,4 @@
-"""Sessions: the chats, the inbox and the read positions. Every lasting change raises `revision` under the row's lock."""
+"""Sessions: the chats, the inbox, the read positions. Every lasting change raises `revision` under the row's lock."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -43,7 +43,8 @@ returns text language plpgsql volatile as $$
 declare s record; changed boolean := false;
 begin
  perform from sessions x where x.id = p_session for no key update;
- select x.*, p.staff_account_id staff into s from sessions x join personas p on p.id = x.persona_id where x.id = p_session;
+ select x.*, p.staff_account_id staff into s from sessions x join personas p on p.id = x.persona_id
+  where x.id = p_session;
  if not found or not (s.user_account_id = p_account or s.staff = p_account) then return 'not_found'; end if;
  if p_close and s.status = 'active' then
   update sessions x set status = 'closed', waiting_since = null where x.id = p_session; changed := true;

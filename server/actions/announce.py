@@ -12,8 +12,8 @@ from server.context import Context
 from server.wire import frames, responses
 from server.wire.codec import encode
 from storage import accounts, sessions
-from storage.messages import Send, Sent
 from storage.records import Entry, SenderType, Session
+from storage.sends import Send, Sent
 
 
 def topic(account_id: int) -> str:

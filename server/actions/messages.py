@@ -13,8 +13,8 @@ from server.wire.requests import HistoryQuery, Poll, SendMessage
 from server.wire.responses import Message, SentMessage
 from storage import audit, messages, sessions, templates
 from storage.errors import LockTimeout, OutcomeUnknown
-from storage.messages import Send, Sent
 from storage.records import Page
+from storage.sends import Send, Sent
 
 CONTENT_CHARACTERS = 4_000
 

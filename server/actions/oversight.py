@@ -1,7 +1,5 @@
 """What admins look at: the audit log."""
 
-from msgspec import structs
-
 from server.context import Context
 from server.wire import requests, responses
 from server.wire.codec import cut, read_cursor
@@ -24,4 +22,4 @@ async def audit_log(context: Context, query: requests.AuditQuery) -> responses.I
         ),
     )
     page, cursor = cut(found, query.limit, lambda last: [last.id])
-    return responses.Items([responses.AuditRecord(**structs.asdict(record)) for record in page], cursor)
+    return responses.Items(page, cursor)

@@ -1,1 +1,1 @@
-"""The words on the wire: requests, responses, commands and events as msgspec Structs; encode, decode, record -> wire."""
+"""The words on the wire: requests, responses, commands and events as msgspec Structs; bytes to types and back."""

@@ -4,10 +4,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, convert, structs
 
 from storage import records
-from storage.records import AccountStatus, EntryKind, Role, SenderType, SessionStatus
+from storage.records import AccountStatus, EntryKind, LastMessage, Role, SenderType, SessionStatus
 
 T = TypeVar("T")
 
@@ -34,16 +34,7 @@ class Account(Struct, frozen=True):
     @classmethod
     def of(cls, record: records.Account) -> "Account":
         """Give the wire's form of a record."""
-        return cls(
-            record.id,
-            record.email,
-            record.display_name,
-            record.role,
-            record.status,
-            record.credit_balance,
-            record.credit_entry_id,
-            record.created_at,
-        )
+        return convert(record, cls, from_attributes=True)
 
 
 class LoggedIn(Struct, frozen=True, omit_defaults=True):
@@ -103,15 +94,6 @@ class SessionPersona(Struct, frozen=True):
     online: bool
 
 
-class LastMessage(Struct, frozen=True):
-    """The newest message, its preview 120 characters at most."""
-
-    id: int
-    sender_type: SenderType
-    preview: str
-    created_at: datetime
-
-
 class Session(Struct, frozen=True):
     """One chat. `waiting_since` is for staff only; what depends on the reader is absent in events."""
 
@@ -153,14 +135,8 @@ class Session(Struct, frozen=True):
             record.updated_at,
             record.waiting_since if for_staff else UNSET,
             record.unread_count if for_reader else UNSET,
-            _last(record.last_message) if for_reader else UNSET,
+            record.last_message if for_reader else UNSET,
         )
-
-
-def _last(record: records.LastMessage | None) -> LastMessage | None:
-    if record is None:
-        return None
-    return LastMessage(record.id, record.sender_type, record.preview, record.created_at)
 
 
 class SessionChanges(Struct, frozen=True):
@@ -268,17 +244,8 @@ class Template(Struct, frozen=True):
     @classmethod
     def of(cls, record: records.Template) -> "Template":
         """Give the wire's form of a record."""
-        return cls(
-            record.id,
-            record.persona_id,
-            record.title,
-            record.shortcut,
-            record.body,
-            record.use_count,
-            record.staff_account_id is None,
-            record.created_at,
-            record.updated_at,
-        )
+        values = structs.asdict(record)
+        return cls(shared=values.pop("staff_account_id") is None, **values)
 
 
 class Rendered(Struct, frozen=True):
@@ -303,16 +270,8 @@ class LoggedOut(Struct, frozen=True):
     revoked: int
 
 
-class AuditRecord(Struct, frozen=True):
-    """Who did what."""
-
-    id: int
-    actor_account_id: int | None
-    action: str
-    subject_type: str
-    subject_id: int | None
-    detail: dict[str, Any]
-    created_at: datetime
+# Some records are their own form on the wire.
+AuditRecord = records.AuditRecord
 
 
 class Stats(Struct, frozen=True):
