@@ -23,6 +23,7 @@ from channels.counters import Counters
 from channels.hub import Hub, Listener
 from channels.outgoing import LIMIT_FRAMES, Outgoing
 from channels.rope import Rope, RopeCut
+from channels.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,7 @@ class Broker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._outgoing.settled()
-        for task in (self._task, self._gap_task):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+        await end(self._task, self._gap_task)
         self._is_away = True
 
     # Listening

@@ -5,15 +5,14 @@ a dict and awaits two hooks for every message. Its `Connection` is: the URL, TLS
 Here one task reads and one task writes; nothing else touches the connection, and it is never connected a second time.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 
-# Reaching a Redis at another site takes well under a second; a frozen one accepts no more once its backlog is full.
+# Reaching a Redis at another site and logging in takes well under a second.
 CONNECT_SECONDS = 1.0
-# A write only waits when Redis has stopped reading and the socket is full; the watchdog is about to cut it then.
-WRITE_SECONDS = 3.0
 READ_SIZE_BYTES = 65536
 
 Pool = TypeVar("Pool", bound=ConnectionPool)
@@ -31,8 +30,17 @@ def make_pool(kind: type[Pool], url: str, **ours: Any) -> Pool:
     pool = kind.from_url(url, protocol=2)
     if pool.connection_kwargs["protocol"] != 2:
         raise ValueError("the Redis URL must not choose a protocol")
-    # Set after the URL is read, because what its query says would win otherwise. A driver_info costs two round trips.
-    pool.connection_kwargs.update(decode_responses=False, driver_info=None, socket_read_size=READ_SIZE_BYTES, **ours)
+    # Set after the URL is read, because what its query says would win otherwise.
+    pool.connection_kwargs.update(
+        decode_responses=False,
+        driver_info=None,  # two round trips at every connect, for a name
+        socket_connect_timeout=CONNECT_SECONDS,
+        # None: whoever calls sets the bounds. Otherwise redis-py sends by `asyncio.wait_for`, which starts a task for each
+        # send and, before Python 3.12, may swallow a cancellation, and our bound with it.
+        socket_timeout=None,
+        socket_read_size=READ_SIZE_BYTES,
+        **ours,
+    )
     return pool
 
 
@@ -41,12 +49,13 @@ class Link:
 
     def __init__(self, url: str) -> None:
         """Prepare a link; a URL that redis-py cannot read raises ValueError."""
-        pool = make_pool(ConnectionPool, url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=WRITE_SECONDS)
+        pool = make_pool(ConnectionPool, url)
         self._connection = cast("AbstractConnection", pool.make_connection())  # type: ignore[no-untyped-call]
 
     async def connect(self) -> None:
-        """Connect and log in, each within its bound."""
-        await self._connection.connect()  # type: ignore[no-untyped-call]
+        """Connect and log in, within a bound; a frozen Redis lets one connect, but not log in. Raises TimeoutError too."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await self._connection.connect()  # type: ignore[no-untyped-call]
 
     async def send(self, commands: Iterable[tuple[str | bytes, ...]]) -> None:
         """Write commands in one go; waits only when the socket is full."""

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 
 from channels.link import make_pool
 from channels.registry import CALL_SECONDS, GRACE_SECONDS, REFRESH_SECONDS, Entry, Registry
+from channels.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -60,19 +61,15 @@ class Presence:
         `on_gone` is awaited with the members who left this replica and, as far as Redis can say, are online nowhere
         else.
         """
-        pool = make_pool(
-            BlockingConnectionPool,
-            url,
-            socket_timeout=WRITE_SECONDS,
-            socket_connect_timeout=WRITE_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # a retry would multiply the bounds above
-        )
+        # No retries: they would multiply the bounds.
+        pool = make_pool(BlockingConnectionPool, url, retry=Retry(NoBackoff(), 0))
         pool.max_connections = CONNECTIONS
         pool.timeout = ASK_SECONDS
         self._redis: Any = Redis(connection_pool=pool)  # redis-py's own types do not tell its two worlds apart
         self._replica = replica
         self.on_gone = on_gone
         self._here = Registry()
+        self._groups: set[str] = set()  # all that were ever here, for what has expired in them must go
         self._fresh: set[Entry] = set()  # not yet told to Redis
         self._stir = asyncio.Event()
         self._refresh_at = 0.0
@@ -86,9 +83,7 @@ class Presence:
 
     async def stop(self) -> None:
         """Let go; what we hold expires by itself, for its members are about to come back through another replica."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end(self._task)
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._redis.aclose()
@@ -183,6 +178,8 @@ class Presence:
 
     def _tell(self, entry: Entry) -> None:
         self._fresh.add(entry)
+        if entry.group:
+            self._groups.add(entry.group)
         self._stir.set()
 
     async def _run(self) -> None:
@@ -208,7 +205,7 @@ class Presence:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 if is_whole:
-                    await self._sweep({entry.group for entry in entries})
+                    await self._sweep()
                 for start in range(0, len(entries), CHUNK):
                     await self._write_chunk(entries[start : start + CHUNK])
         except (RedisError, OSError, TimeoutError) as fault:
@@ -220,11 +217,11 @@ class Presence:
         if is_whole:
             self._refresh_at = monotonic() + REFRESH_SECONDS
 
-    async def _sweep(self, groups: set[str]) -> None:
+    async def _sweep(self) -> None:
         """Remove what has expired, and learn what time it is for Redis."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
-        for key in _keys(groups):
+        for key in ("online", *(f"online:{group}" for group in self._groups)):
             pipe.zremrangebyscore(key, "-inf", self._now() - GRACE_SECONDS)
             pipe.expire(key, int(10 * CALL_SECONDS))  # a stack that is never started again leaves nothing
         asked_at = time()
@@ -253,7 +250,3 @@ class Presence:
 def _present(line: bytes, until: float) -> Present:
     member, replica, meta = line.decode().split("|", 2)
     return Present(member, replica, meta, until)
-
-
-def _keys(groups: Iterable[str]) -> list[str]:
-    return ["online", *(f"online:{group}" for group in sorted(groups) if group)]

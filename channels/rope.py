@@ -191,8 +191,8 @@ class Rope:
     async def _publish(self, commands: list[tuple[str | bytes, ...]], batch: list[Frame]) -> None:
         """One round trip. A batch that is cut off is not sent again: it may have arrived, and the sweep repairs."""
         try:
-            await self._ringing.send(commands)
             async with asyncio.timeout(REPLY_SECONDS):
+                await self._ringing.send(commands)
                 for _ in commands:
                     await self._ringing.read()
         except BaseException:

@@ -45,7 +45,9 @@ class Server:
 
     def command(self, *words: str | int) -> Any:
         """Ask by a connection of our own, and wait."""
-        with redis.Redis(unix_socket_path=str(self.path), protocol=2, socket_timeout=5, decode_responses=True) as client:
+        with redis.Redis(
+            unix_socket_path=str(self.path), protocol=2, socket_timeout=5, decode_responses=True
+        ) as client:
             return client.execute_command(*words)
 
     def freeze(self) -> None:
@@ -71,6 +73,7 @@ class Pipe:
         self.url = f"unix://{self.path}"
         self._server = server
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._listener: asyncio.Server | None = None
         self._era = 0
 
@@ -87,9 +90,12 @@ class Pipe:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
 
     async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_unix_connection(self._server.path)
+        self._writers += [writer, back]
         for source, target in ((reader, back), (there, writer)):
             task = asyncio.create_task(self._carry(source, target, self._era))
             self._tasks.add(task)
