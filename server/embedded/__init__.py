@@ -1,0 +1,1 @@
+"""The embedded stack behind `./concierge up`: each part a process that we start, watch and stop ourselves."""
