@@ -35,8 +35,8 @@ def make_pool(kind: type[Pool], url: str, **ours: Any) -> Pool:
         decode_responses=False,
         driver_info=None,  # two round trips at every connect, for a name
         socket_connect_timeout=CONNECT_SECONDS,
-        # None: whoever calls sets the bounds. Otherwise redis-py sends by `asyncio.wait_for`, which starts a task for each
-        # send and, before Python 3.12, may swallow a cancellation, and our bound with it.
+        # None: whoever calls sets the bounds. Otherwise redis-py sends by `asyncio.wait_for`, which starts a task for
+        # each send and, before Python 3.12, may swallow a cancellation, and our bound with it.
         socket_timeout=None,
         socket_read_size=READ_SIZE_BYTES,
         **ours,
@@ -53,7 +53,7 @@ class Link:
         self._connection = cast("AbstractConnection", pool.make_connection())  # type: ignore[no-untyped-call]
 
     async def connect(self) -> None:
-        """Connect and log in, within a bound; a frozen Redis lets one connect, but not log in. Raises TimeoutError too."""
+        """Connect and log in, within a bound: a frozen Redis lets one connect, but not log in."""
         async with asyncio.timeout(CONNECT_SECONDS):
             await self._connection.connect()  # type: ignore[no-untyped-call]
 

@@ -65,7 +65,7 @@ class Presence:
         pool = make_pool(BlockingConnectionPool, url, retry=Retry(NoBackoff(), 0))
         pool.max_connections = CONNECTIONS
         pool.timeout = ASK_SECONDS
-        self._redis: Any = Redis(connection_pool=pool)  # redis-py's own types do not tell its two worlds apart
+        self._redis: Any = Redis.from_pool(pool)  # redis-py's own types do not tell its two worlds apart
         self._replica = replica
         self.on_gone = on_gone
         self._here = Registry()

@@ -207,7 +207,7 @@ async def test_a_full_queue_keeps_what_it_can_for_valkeys_return(stopped_valkey,
     assert broker.counters.dropped == 15
 
 
-async def test_a_start_beside_a_frozen_valkey_is_bounded(valkey, make_broker, eventually):
+async def test_a_start_beside_a_frozen_valkey_is_bounded(valkey, make_broker):
     valkey.freeze()
     start = time.monotonic()
     broker = await make_broker(valkey.url)
@@ -247,7 +247,7 @@ async def test_a_gap_while_the_book_is_read_has_it_read_once_more(valkey, make_b
 
 
 async def test_who_is_told_of_a_change_may_fail(valkey, make_broker, eventually):
-    def on_change(away):
+    def on_change(_away):
         raise RuntimeError("broken")
 
     broker = await make_broker(valkey.url, on_change=on_change)
