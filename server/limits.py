@@ -1,5 +1,8 @@
-"""Who asks too often. Sends and polls are counted in the process, for no hot path may wait for Redis; tries to log in
-and registrations are counted in Redis for all replicas, within 100 ms, and in the process while Redis is away."""
+"""Who asks too often.
+
+Sends and polls are counted in the process, for no hot path may wait for Redis. Tries to log in and registrations are
+counted in Redis for all replicas, within 100 ms, and in the process while Redis is away.
+"""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The one layer around every handler: an id for the request, a problem document for every error, a count for /metrics."""
+"""The one layer around every handler: an id for the request, a problem document for every error, a count."""
 
 import itertools
 import logging
@@ -31,7 +31,7 @@ async def surround(request: web.Request, handler: Handler) -> web.StreamResponse
     request["request_id"] = request_id
     try:
         response = await handler(request)
-    except Exception as error:  # noqa: BLE001 - every surprise becomes an answer, and is logged in full
+    except Exception as error:  # every surprise becomes an answer, and is logged in full
         response = respond(request, refusal_of(request, error), request_id)
     context = request.app[CONTEXT]
     context.metrics.seen(_route(request), response.status, time.perf_counter() - started)

@@ -111,9 +111,7 @@ class Postgres:
     def _tool(self, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         user = self._user
         command = [str(BINARIES / name), *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, user=user, group=user, cwd="/", check=False
-        )
+        return subprocess.run(command, capture_output=True, text=True, user=user, group=user, cwd="/", check=False)
 
     def _command(self) -> list[str]:
         options = [f"-c{name}={value}" for name, value in self._settings.items()]
