@@ -117,7 +117,7 @@ class Waiter:
         self._rung = False
         self._waker: asyncio.Future[None] | None = None
 
-    def hear(self, payload: bytes) -> None:  # noqa: ARG002 - the book has it
+    def hear(self, payload: bytes) -> None:
         """Remember that the bell rang, and wake who waits."""
         self.ring()
 

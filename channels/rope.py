@@ -34,7 +34,7 @@ CHUNK_TOPICS = 500
 REPLY_SECONDS = 3.0
 
 
-class RopeCut(Exception):  # noqa: N818 - an event, and no one's mistake
+class RopeCut(Exception):
     """The rope no longer reaches Redis."""
 
 

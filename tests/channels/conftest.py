@@ -75,14 +75,15 @@ class Pipe:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._listener: asyncio.Server | None = None
-        self._era = 0
+        self._count = 0
+        self._dead: set[int] = set()
 
     async def start(self) -> None:
         self._listener = await asyncio.start_unix_server(self._open, self.path)
 
-    def fall_silent(self) -> None:
-        """From now on nothing goes through the connections that are open; new ones work."""
-        self._era += 1
+    def fall_silent(self, *numbers: int) -> None:
+        """From now on nothing goes through the connections of these numbers (in order of opening, from 0)."""
+        self._dead.update(numbers)
 
     async def stop(self) -> None:
         assert self._listener is not None
@@ -94,19 +95,20 @@ class Pipe:
             writer.close()
 
     async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number, self._count = self._count, self._count + 1
         there, back = await asyncio.open_unix_connection(self._server.path)
         self._writers += [writer, back]
         for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._carry(source, target, self._era))
+            task = asyncio.create_task(self._carry(source, target, number))
             self._tasks.add(task)
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, era: int) -> None:
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, number: int) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                if era == self._era:
+                if number not in self._dead:
                     target.write(data)
                     await target.drain()
-        if era == self._era:
+        if number not in self._dead:
             target.close()
 
 

@@ -157,13 +157,14 @@ async def test_killed_and_restarted_valkey_gets_all_subscriptions_again(valkey, 
     assert heard[-2:] == [b"seven", b"eight"]
 
 
-async def test_a_connection_that_falls_silent_is_replaced(pipe, valkey, make_broker, eventually):
+@pytest.mark.parametrize("silent", [0, 1], ids=["listening", "publishing"])
+async def test_a_connection_that_falls_silent_is_replaced(pipe, valkey, make_broker, eventually, silent):
     here, there = await make_broker(pipe.url), await make_broker(valkey.url)
     await assert_carries(there, here)
-    pipe.fall_silent()
+    pipe.fall_silent(silent)
     await eventually(lambda: here.is_away, NOTICE_SECONDS)
     assert not there.is_away
-    await eventually(lambda: not here.is_away, HEAL_SECONDS)
+    await eventually(lambda: not here.is_away, 2 * HEAL_SECONDS)
     assert here.counters.reconnects == 1
     await assert_carries(there, here)
     await assert_carries(here, there)

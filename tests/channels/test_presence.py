@@ -1,4 +1,4 @@
-"""Who is online, over two replicas, with Valkey and without. The times are shortened: a grace of 0.4 s and so on."""
+"""Who is online, over two replicas, with Valkey and without. The times are shortened: a grace of 0.3 s and so on."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ import pytest
 
 from channels import Presence, presence, registry
 
-GRACE, CALL, REFRESH = 0.4, 0.8, 0.2
+GRACE, CALL, REFRESH = 0.3, 0.6, 0.15
 
 
 @pytest.fixture(autouse=True)
