@@ -164,7 +164,7 @@ async def test_a_connection_that_falls_silent_is_replaced(pipe, valkey, make_bro
     pipe.fall_silent(silent)
     await eventually(lambda: here.is_away, NOTICE_SECONDS)
     assert not there.is_away
-    await eventually(lambda: not here.is_away, 2 * HEAL_SECONDS)
+    await eventually(lambda: not here.is_away, HEAL_SECONDS)
     assert here.counters.reconnects == 1
     await assert_carries(there, here)
     await assert_carries(here, there)
