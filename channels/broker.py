@@ -3,9 +3,9 @@
 Actions publish after the commit; sockets and held calls join, and read the book after any doubt. Whatever Redis does,
 `publish` never waits, and nothing here is lost for good: the bell only says early what the book says anyway.
 
-A published frame is `ORIGIN TOPICS`, a line end, and the payload as it is: the eight characters of the replica that made
-it, so that it ignores its own echo, and those topics of the same event that were published before, so that who hears by
-two topics gets it once.
+A published frame is `ORIGIN TOPICS`, a line end, and the payload as it is: the eight characters of the replica that
+made it, so that it ignores its own echo, and those topics of the same event that were published before, so that who
+hears by two topics gets it once.
 """
 
 import asyncio
