@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,21 @@ class PartError(Exception):
     """A part could not be started; the message is one line for people."""
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel to stop this process when its parent is gone, so that a killed supervisor leaves no orphans."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _become(user: str | None) -> Callable[[], None]:
+    """Give what a child does before it runs: be `user`, and stop when its parent is gone.
+
+    In this order, for the kernel forgets the wish when a process changes its user.
+    """
+    entry = None if user is None else pwd.getpwnam(user)
+
+    def become() -> None:
+        if entry is not None:
+            os.setgroups([])
+            os.setgid(entry.pw_gid)  # root's group would be judged by the group bits
+            os.setuid(entry.pw_uid)
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return become
 
 
 class Part:
@@ -93,13 +106,10 @@ class Part:
                 stdout=log,
                 stderr=log,
                 env=None if self._environment is None else {**os.environ, **self._environment},
-                user=self._user,
-                group=self._user,  # the user's own group has its name; root's would be judged by the group bits
-                extra_groups=[] if self._user else None,
                 cwd=self._cwd,
                 # Of its own, so that Ctrl-C reaches the supervisor alone and parts stop in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_become(self._user),
             )
         await self._wait_until_ready()
 
