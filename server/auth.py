@@ -84,7 +84,7 @@ class Tokens:
     """What tokens are worth: a short-lived memory in front of the book."""
 
     def __init__(self, settings: Settings) -> None:
-        self._cache: dict[bytes, tuple[Login, float]] = {}
+        self._cache: dict[bytes, tuple[Caller, float]] = {}
         self._user_days = timedelta(days=settings.user_login_days)
         self._staff_hours = timedelta(hours=settings.staff_login_hours)
 
@@ -95,9 +95,10 @@ class Tokens:
     def remembered(self, token_hash: bytes) -> Caller | None:
         """Give the caller without asking the book, if it was asked lately."""
         entry = self._cache.get(token_hash)
+        # (What expires in these seconds is found expired after them.)
         if entry is None or time.monotonic() - entry[1] > CACHE_SECONDS:
             return None
-        return worth(entry[0])
+        return entry[0]
 
     async def check(self, checks: Batcher[bytes, Login], token_hash: bytes) -> tuple[Caller, Login]:
         """Ask the book what a token is worth.
@@ -110,12 +111,12 @@ class Tokens:
         try:
             login = await logins.verify(checks, token_hash)
         except logins.NoLogin:
-            self._cache.pop(token_hash, None)
             raise Refusal("unauthenticated") from None
+        caller = worth(login)
         if len(self._cache) >= CACHE_MOST:
             self._cache = {key: seen for key, seen in self._cache.items() if began - seen[1] < CACHE_SECONDS}
-        self._cache[token_hash] = (login, began)
-        return worth(login), login
+        self._cache[token_hash] = (caller, began)
+        return caller, login
 
     def forget(self, token_hash: bytes) -> None:
         """Forget a token that was revoked here."""
@@ -123,7 +124,7 @@ class Tokens:
 
     def forget_account(self, account_id: int) -> None:
         """Forget every token of an account that changed here."""
-        for token_hash in [key for key, (login, _) in self._cache.items() if login.account_id == account_id]:
+        for token_hash in [key for key, (seen, _) in self._cache.items() if seen.account_id == account_id]:
             del self._cache[token_hash]
 
     def slides_at(self, login: Login) -> bool:

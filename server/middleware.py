@@ -42,9 +42,19 @@ async def surround(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
+_names: dict[tuple[str, web.AbstractResource], str] = {}
+
+
 def _route(request: web.Request) -> str:
+    """Name the request's route, the same for all ids."""
     resource = request.match_info.route.resource
-    return f"{request.method} {resource.canonical}" if resource is not None else "unknown"
+    if resource is None:
+        return "unknown"
+    key = (request.method, resource)
+    name = _names.get(key)
+    if name is None:
+        name = _names[key] = f"{request.method} {resource.canonical}"
+    return name
 
 
 def refusal_of(request: web.Request, error: Exception) -> Refusal:

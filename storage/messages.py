@@ -79,8 +79,8 @@ class PollFlight:
         outcomes: list[Page | StorageError] = [NoSession() for _ in calls]
         start = 0
         for end in range(1, len(rows) + 1):
-            if end == len(rows) or rows[end]["ord"] != rows[start]["ord"]:
-                index = rows[start]["ord"] - 1
+            if end == len(rows) or rows[end][0] != rows[start][0]:
+                index = rows[start][0] - 1
                 outcomes[index] = _page(calls[index].session_id, rows[start:end], POLL_ROWS)
                 start = end
         return outcomes
@@ -90,20 +90,14 @@ class PollFlight:
 
 
 def _page(session_id: int, rows: Sequence[Row], limit: int) -> Page | StorageError:
-    first = rows[0]
-    if first["foreign_position"]:
+    _, status, revision, last_message_id, active_at, balance, is_foreign, first_id, *_ = rows[0]
+    if is_foreign:
         return ForeignPosition()
-    messages = [_message(session_id, row) for row in rows[:limit]] if first["id"] is not None else []
-    more = bool(messages) and messages[-1].id < first["last_message_id"]
-    return Page(
-        messages,
-        more,
-        first["status"],
-        first["revision"],
-        first["last_message_id"],
-        first["active_at"],
-        first["credit_balance"],
-    )
+    if first_id is None:  # the idle case
+        return Page([], False, status, revision, last_message_id, active_at, balance)
+    messages = [_message(session_id, row) for row in rows[:limit]]
+    more = messages[-1].id < last_message_id
+    return Page(messages, more, status, revision, last_message_id, active_at, balance)
 
 
 def _message(session_id: int, row: Row) -> Message:

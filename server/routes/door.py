@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -17,7 +18,7 @@ from multidict import CIMultiDict
 from server.auth import Caller, hash_token
 from server.context import Context
 from server.errors import Refusal
-from server.wire.codec import Codec, encode, query
+from server.wire.codec import BodyCodec, QueryCodec, encode
 from storage import logins
 from storage.records import Role
 
@@ -122,7 +123,8 @@ def no_content() -> web.Response:
 
 def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Make aiohttp's handler of a route."""
-    decode = Codec(route.body) if route.body else None
+    decode = BodyCodec(route.body) if route.body else None
+    read_query = QueryCodec(route.query) if route.query else None
 
     async def handler(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -132,8 +134,8 @@ def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse
             if caller.role not in route.roles:
                 raise Refusal("forbidden")
         call = Call(request, context, caller)
-        if route.query is not None:
-            call.query = query(route.query, request.query)
+        if read_query is not None:
+            call.query = read_query(request.query)
         if decode is not None:
             call.body = decode(await request.read())
         return await route.handler(call)
@@ -200,14 +202,20 @@ async def authenticate(request: web.Request, context: Context) -> Caller:
     token_hash = hash_token(_token(request, context))
     caller = context.tokens.remembered(token_hash)
     if caller is None:
-        caller, login = await context.tokens.check(context.book.checks, token_hash)
-        if context.tokens.slides_at(login):
-            caller_until = caller.expires_at.now(caller.expires_at.tzinfo) + context.tokens.lifetime(caller.role)
-            context.tasks.start(logins.extend(context.book, token_hash, caller_until), "slide login")
+        caller = await _ask_the_book(context, token_hash)
     if context.settings.staff_entry == "required":
         entry = visitor(request, context).entry
         if (entry == "staff") == caller.is_user:
             raise Refusal("wrong_entry")
+    return caller
+
+
+async def _ask_the_book(context: Context, token_hash: bytes) -> Caller:
+    """Check a token, and note what is due only every few seconds: that its account is here, and its login in use."""
+    caller, login = await context.tokens.check(context.book.checks, token_hash)
+    if context.tokens.slides_at(login):
+        until = datetime.now(UTC) + context.tokens.lifetime(caller.role)
+        context.tasks.start(logins.extend(context.book, token_hash, until), "slide login")
     if caller.role == "staff":
         context.presence.touch(str(caller.account_id), "staff", caller.site)
     else:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
+from multidict import MultiMapping
 
 from server.errors import Invalid, Refusal
 
-S = TypeVar("S", bound=Struct)
 T = TypeVar("T")
 
 encode = msgspec.json.Encoder(order=None).encode
@@ -21,11 +21,11 @@ _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-class Codec:
+class BodyCodec:
     """Decodes one kind of body, quickly when it is right and helpfully when it is not."""
 
     def __init__(self, kind: type[Struct]) -> None:
-        self._kind = kind
+        self._fields = msgspec.structs.fields(kind)
         self._decode = msgspec.json.Decoder(kind).decode
 
     def __call__(self, raw: bytes) -> Any:
@@ -46,18 +46,57 @@ class Codec:
 
     def _explain(self, raw: bytes, first: msgspec.ValidationError) -> Refusal:
         """Look at field after field, for msgspec stops at the first."""
-        values = _decode_any(raw)
+        values = _decode_any(raw or b"{}")
         if not isinstance(values, dict):
             return Invalid(("body", "must be a JSON object."))
-        errors = _field_errors(self._kind, values, strict=True)
-        known = {field.encode_name for field in msgspec.structs.fields(self._kind)}
+        errors = _field_errors(self._fields, values, strict=True)
+        known = {field.encode_name for field in self._fields}
         errors += [(str(name), "is not a field of this call.") for name in values if name not in known]
         return Invalid(*(errors or [_reason(first, "body")]))
 
 
-def _field_errors(kind: type[Struct], values: dict[str, Any], *, strict: bool) -> list[tuple[str, str]]:
+class QueryCodec:
+    """Decodes one kind of query parameters; unknown ones are ignored."""
+
+    def __init__(self, kind: type[Struct]) -> None:
+        self._kind = kind
+        self._fields = msgspec.structs.fields(kind)
+
+    def __call__(self, values: MultiMapping[str]) -> Any:
+        """Give the parameters as their Struct.
+
+        Raises:
+            Invalid: it names every parameter that is missing, malformed or given twice.
+        """
+        given = dict(values)
+        if len(given) == len(values):
+            try:
+                query = msgspec.convert(given, self._kind, strict=False)
+            except msgspec.ValidationError:
+                pass
+            else:
+                if not any(_UNUSABLE.search(text) for text in given.values()):
+                    return query
+        raise self._explain(values)
+
+    def _explain(self, values: MultiMapping[str]) -> Refusal:
+        given = dict(values)
+        errors: list[tuple[str, str]] = []
+        for name in given:
+            if len(values.getall(name)) > 1:
+                errors.append((name, "is given more than once."))
+            elif _UNUSABLE.search(given[name]):
+                errors.append((name.encode("ascii", "replace").decode(), "has a character that cannot be used."))
+        named = dict(errors)
+        errors += [error for error in _field_errors(self._fields, given, strict=False) if error[0] not in named]
+        return Invalid(*errors)
+
+
+def _field_errors(
+    fields: Sequence[msgspec.structs.FieldInfo], values: dict[str, Any], *, strict: bool
+) -> list[tuple[str, str]]:
     errors = []
-    for field in msgspec.structs.fields(kind):
+    for field in fields:
         name = field.encode_name
         if name not in values:
             if field.required:
@@ -77,29 +116,6 @@ def _reason(error: msgspec.ValidationError, field: str) -> tuple[str, str]:
     if at and at.group(1) and at.group(1) != field:
         field = f"{field}.{at.group(1)}" if not at.group(1).startswith("[") else field + at.group(1)
     return field, _AT.sub("", text).rstrip(".") + "."
-
-
-def query(kind: type[S], values: Any) -> S:
-    """Give query parameters (a multidict of strings) as a Struct; unknown ones are ignored.
-
-    Raises:
-        Invalid: it names every parameter that is missing, malformed or given twice.
-    """
-    given: dict[str, Any] = {}
-    errors: list[tuple[str, str]] = []
-    for field in msgspec.structs.fields(kind):
-        name = field.encode_name
-        found = values.getall(name, ())
-        if len(found) > 1:
-            errors.append((name, "is given more than once."))
-        elif found and _UNUSABLE.search(found[0]):
-            errors.append((name, "has a character that cannot be used."))
-        elif found:
-            given[name] = found[0]
-    errors += [error for error in _field_errors(kind, given, strict=False) if error[0] not in dict(errors)]
-    if errors:
-        raise Invalid(*errors)
-    return msgspec.convert(given, kind, strict=False)
 
 
 def _refuse_unusable(value: object, path: str) -> None:

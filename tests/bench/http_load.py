@@ -7,6 +7,7 @@ with what it measures.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 
 class Connection(asyncio.Protocol):
@@ -24,8 +25,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
         self._ask()
 
     def _ask(self) -> None:
