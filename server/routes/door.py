@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from msgspec import Struct
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from server.auth import Caller, hash_token
 from server.context import Context
@@ -35,6 +35,7 @@ STAFF_COOKIE = "concierge_staff"
 SAFE_METHODS = ("GET", "HEAD")
 
 JSON = "application/json"
+PREFER = istr("Prefer")
 _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])")
 
 
@@ -78,7 +79,7 @@ class Call:
     @property
     def wait_seconds(self) -> int:
         """How long the client would wait for news (`Prefer: wait=…`, RFC 7240); 0 if it would not."""
-        prefer = self.request.headers.get("Prefer")
+        prefer = self.request.headers.get(PREFER)
         found = _WAIT.search(prefer) if prefer else None
         return int(found.group(1)) if found else 0
 
@@ -135,7 +136,7 @@ def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse
                 raise Refusal("forbidden")
         call = Call(request, context, caller)
         if read_query is not None:
-            call.query = read_query(request.query)
+            call.query = read_query(request.rel_url)
         if decode is not None:
             call.body = decode(await request.read())
         return await route.handler(call)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 from multidict import MultiMapping
+from yarl import URL
 
 from server.errors import Invalid, Refusal
 
@@ -62,22 +63,26 @@ class QueryCodec:
         self._kind = kind
         self._fields = msgspec.structs.fields(kind)
 
-    def __call__(self, values: MultiMapping[str]) -> Any:
+    def __call__(self, url: URL) -> Any:
         """Give the parameters as their Struct.
 
         Raises:
             Invalid: it names every parameter that is missing, malformed or given twice.
         """
-        given = dict(values)
-        if len(given) == len(values):
+        raw = url.raw_query_string
+        pairs = raw.split("&") if raw else []
+        # Nothing to unquote: splitting is a fifth of the work of parsing, and polls are many.
+        plain = "%" not in raw and "+" not in raw and all("=" in pair for pair in pairs)
+        given = dict(pair.split("=", 1) for pair in pairs) if plain else dict(url.query)
+        if len(given) == len(pairs):
             try:
                 query = msgspec.convert(given, self._kind, strict=False)
             except msgspec.ValidationError:
                 pass
             else:
-                if not any(_UNUSABLE.search(text) for text in given.values()):
+                if plain or not any(_UNUSABLE.search(text) for text in given.values()):
                     return query
-        raise self._explain(values)
+        raise self._explain(url.query)
 
     def _explain(self, values: MultiMapping[str]) -> Refusal:
         given = dict(values)
