@@ -11,7 +11,7 @@ import uvloop
 from aiohttp import web
 
 from channels import Broker, Presence
-from server import logs, meters
+from server import logs, meters, openapi
 from server.auth import Passwords, Tokens
 from server.context import Context, Held, Tasks
 from server.limits import Limits
@@ -42,7 +42,7 @@ def build(settings: Settings) -> web.Application:
         _add(app, "", route)
     for route in API:
         _add(app, BASE, route)
-    # openapi.add(app, API)
+    openapi.add(app, API)
     app.router.add_route("*", "/{path:.*}", surround("unknown", _context, _nothing_here))
     return app
 

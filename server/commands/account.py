@@ -13,7 +13,7 @@ from server.wire.codec import encode
 from storage import accounts, audit, credits
 from storage.book import Book
 from storage.errors import Conflict
-from storage.records import Account
+from storage.records import Account, AccountStatus, EntryKind, Role
 
 ROLES = ("user", "staff", "admin")
 
@@ -39,9 +39,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     grant.add_argument("email")
     grant.add_argument("amount", type=int)
     grant.add_argument("--note", required=True, help="shown to the user")
-    for verb in verbs.choices.values():
-        where.add_data_dir(verb)
-        verb.add_argument("--json", action="store_true", help="print the account as JSON")
+    for each in verbs.choices.values():
+        where.add_data_dir(each)
+        each.add_argument("--json", action="store_true", help="print the account as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ async def create(book: Book, email: str, name: str, role: str, password: str, am
     _checked(requests.Name, name.strip(), "--name")
     if not 0 <= amount <= 1_000_000_000:
         raise CommandError("--credits cannot be used: it must be from 0 to 1,000,000,000.", 2)
-    checked_role = msgspec.convert(role, accounts.Role)
+    checked_role = msgspec.convert(role, Role)
     hashed = await asyncio.to_thread(HASHER.hash, password)
     try:
         made = await accounts.create(book, email, name.strip(), hashed, checked_role, amount, note)
@@ -101,7 +101,7 @@ async def _change(book: Book, account: Account, options: argparse.Namespace) -> 
         case "suspend" | "activate":
             await _edit(book, account, None, "suspended" if options.verb == "suspend" else "active")
         case "role":
-            await _edit(book, account, msgspec.convert(options.role, accounts.Role), None)
+            await _edit(book, account, msgspec.convert(options.role, Role), None)
         case "password":
             _checked(requests.Password, options.password, "--password")
             hashed = await asyncio.to_thread(HASHER.hash, options.password)
@@ -111,9 +111,7 @@ async def _change(book: Book, account: Account, options: argparse.Namespace) -> 
     await audit.record(book, None, f"account.{options.verb}", "account", account.id)
 
 
-async def _edit(
-    book: Book, account: Account, role: accounts.Role | None, status: accounts.AccountStatus | None
-) -> None:
+async def _edit(book: Book, account: Account, role: Role | None, status: AccountStatus | None) -> None:
     outcome = await accounts.change(book, account.id, role, status, None)
     refused = {
         "last_admin": "This is the last active admin; make another one first.",
@@ -127,7 +125,7 @@ async def _edit(
 async def _grant(book: Book, account: Account, amount: int, note: str) -> None:
     if amount == 0 or abs(amount) > 1_000_000_000:
         raise CommandError("AMOUNT cannot be used: it must not be 0, nor beyond 1,000,000,000.", 2)
-    kind: credits.EntryKind = "grant" if amount > 0 else "adjustment"
+    kind: EntryKind = "grant" if amount > 0 else "adjustment"
     booking = credits.Grant(account.id, amount, kind, None, note, None, None)
     if await credits.grant(book, booking) is None:
         raise CommandError(f"{account.email} has {account.credit_balance:,} credits; the balance would not hold that.")

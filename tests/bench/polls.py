@@ -2,8 +2,8 @@
 
 from statistics import median
 
-from tests.bench.http_load import Run, request, run
 from tests.bench.house import House
+from tests.bench.http_load import Run, request, run
 
 CONNECTIONS = 32
 
