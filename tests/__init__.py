@@ -1,0 +1,1 @@
+"""The tests. They mirror the code; journeys/ cross it; all use real servers."""

@@ -1,0 +1,72 @@
+"""The fixtures that all rooms share."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from server.settings import Settings
+from storage.book import Book
+from tests.people import People
+from tests.servers import Replica, Servers
+
+MakeReplica = Callable[..., Awaitable[Replica]]
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL and Valkey for all tests; each makes people of its own."""
+    started = Servers(tmp_path_factory.mktemp("servers")).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def book(servers: Servers) -> AsyncIterator[Book]:
+    """The opened book."""
+    opened = Book(servers.database_url, pool_size=4, name="test")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client with room for hundreds of calls at once."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield session
+
+
+@pytest.fixture
+async def people(book: Book, http: aiohttp.ClientSession) -> People:
+    """Makes people."""
+    return People(book, http)
+
+
+@pytest.fixture
+async def make_replica(servers: Servers) -> AsyncIterator[MakeReplica]:
+    """Starts replicas with settings of the test's choice."""
+    made: list[Replica] = []
+
+    async def make(**settings: Any) -> Replica:
+        chosen: dict[str, Any] = {"database_url": servers.database_url, "redis_url": servers.redis_url, **settings}
+        replica = await Replica(Settings(replica=f"test-{len(made)}", **chosen)).start()
+        made.append(replica)
+        return replica
+
+    yield make
+    for replica in reversed(made):
+        await replica.stop()
+
+
+@pytest.fixture
+async def replica(make_replica: MakeReplica) -> Replica:
+    """One replica."""
+    return await make_replica()
+
+
+@pytest.fixture
+async def two(make_replica: MakeReplica) -> tuple[Replica, Replica]:
+    """Two replicas that share the book and the bell."""
+    return await make_replica(), await make_replica()
