@@ -1,6 +1,9 @@
 """The fixtures that all rooms share."""
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -9,17 +12,25 @@ import pytest
 from server.settings import Settings
 from storage.book import Book
 from tests.people import People
+from tests.processes import ReplicaProcess
 from tests.servers import Replica, Servers
 
 MakeReplica = Callable[..., Awaitable[Replica]]
+MakeProcess = Callable[..., Awaitable[ReplicaProcess]]
+
+
+def _servers() -> Iterator[Servers]:
+    # Not beneath pytest's own directory: it closes that to PostgreSQL's user whenever a run begins.
+    with TemporaryDirectory(prefix="concierge-test-") as directory:
+        started = Servers(Path(directory)).start()
+        yield started
+        started.stop()
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers() -> Iterator[Servers]:
     """PostgreSQL and Valkey for all tests; each makes people of its own."""
-    started = Servers(tmp_path_factory.mktemp("servers")).start()
-    yield started
-    started.stop()
+    yield from _servers()
 
 
 @pytest.fixture
@@ -58,6 +69,27 @@ async def make_replica(servers: Servers) -> AsyncIterator[MakeReplica]:
     yield make
     for replica in reversed(made):
         await replica.stop()
+
+
+@pytest.fixture
+async def make_process(servers: Servers, tmp_path: Path) -> AsyncIterator[MakeProcess]:
+    """Starts replicas as processes of their own."""
+    made: list[ReplicaProcess] = []
+
+    async def make(of: Servers = servers, **settings: str) -> ReplicaProcess:
+        log = tmp_path / f"replica-{len(made)}.log"
+        made.append(ReplicaProcess(log, of.database_url, of.redis_url, **settings))
+        return await made[-1].start()
+
+    yield make
+    for process in made:
+        await process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def own_servers() -> Iterator[Servers]:
+    """PostgreSQL and Valkey of the test's own, to be ill-treated."""
+    yield from _servers()
 
 
 @pytest.fixture
