@@ -35,8 +35,8 @@ WORDS = {
     "intro": (
         "Users pay credits, message by message, to talk with personas that staff answer as. JSON in and out; times are "
         "RFC 3339 in UTC; ids are integers. What you may not see does not exist for you.",
-        "ユーザーはメッセージごとにクレジットを支払い、スタッフが応対するペルソナと会話します。入出力はJSON、時刻はRFC 3339の"
-        "UTC、IDは整数です。閲覧できないものは「存在しない」ものとして扱われます。",
+        "ユーザーはメッセージごとにクレジットを支払い、スタッフが応対するペルソナと会話します。"
+        "入出力はJSON、時刻はRFC 3339のUTC、IDは整数です。閲覧できないものは「存在しない」ものとして扱われます。",
     ),
     "auth": (
         "Authentication: the header `Authorization: Bearer TOKEN`, or the cookie that a login sets for browsers.",
@@ -64,7 +64,8 @@ WORDS = {
     "socket": (
         "`GET /api/v1/ws`, JSON text frames. A connection hears every event of the chats that its account takes part "
         "in. Commands carry a `ref` that the reply echoes.",
-        "`GET /api/v1/ws` でJSONテキストフレームを送受信します。接続は、そのアカウントが参加するチャットのすべてのイベントを受け取ります。"
+        "`GET /api/v1/ws` でJSONテキストフレームを送受信します。"
+        "接続は、そのアカウントが参加するチャットのすべてのイベントを受け取ります。"
         "コマンドの `ref` は応答にそのまま返されます。",
     ),
     "commands": ("Commands, from client to server", "コマンド(クライアントからサーバーへ)"),

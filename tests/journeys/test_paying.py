@@ -126,8 +126,10 @@ async def test_a_storm_of_everything_leaves_books_that_balance(
         await other.close()
     assert {"sent", "replayed", "key_reused", "closed", "not_found", "insufficient"} <= set(outcomes)
     broken = await book.fetch(
-        """select id from (select id, prev_id, lag(id, 1, 0::bigint) over (partition by session_id order by id) as before
-        from messages where session_id = any($1)) x where prev_id <> before""",
+        """select id from (
+          select id, prev_id, lag(id, 1, 0::bigint) over (partition by session_id order by id) as before
+          from messages where session_id = any($1)) x
+        where prev_id <> before""",
         [session for _, _, session in chats],
     )
     assert broken == []
