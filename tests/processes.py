@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from server.commands.migrate import HOUSE
+from server.embedded.places import HOUSE
 from server.embedded.replica import answers
 from tests.until import until
 

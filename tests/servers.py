@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from migrations.run import migrate
 from server.app import build
-from server.commands.migrate import migrate
 from server.context import Context
 from server.embedded.postgres import Postgres
 from server.embedded.valkey import Valkey

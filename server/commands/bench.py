@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from server.commands.migrate import HOUSE
+from server.embedded.places import HOUSE
 
 
 def add(parser: argparse.ArgumentParser) -> None:

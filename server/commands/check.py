@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from server.commands.migrate import HOUSE
+from server.embedded.places import HOUSE
 
 FILE_LINES = 300
 FUNCTION_LINES = 50
@@ -83,7 +83,7 @@ def migrations_make_the_tables() -> list[str]:
     script = """
 import asyncio, pathlib, sys
 from alembic import command
-from server.commands.migrate import config, migrate
+from migrations.run import config, migrate
 from server.embedded.postgres import Postgres
 async def main():
     postgres = Postgres(pathlib.Path(sys.argv[1]))

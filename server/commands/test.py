@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from server.commands.migrate import HOUSE
+from server.embedded.places import HOUSE
 
 
 def add(parser: argparse.ArgumentParser) -> None:

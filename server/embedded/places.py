@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+HOUSE = Path(__file__).resolve().parents[2]
 # A socket's path has at most 107 bytes; PostgreSQL adds `/.s.PGSQL.5432`, a temporary name a little more.
 SOCKET_PATH_BYTES = 85
 # PostgreSQL refuses to run as root; this is the user that it then runs as.
@@ -24,9 +25,14 @@ def package(name: str) -> Path:
 
 
 def private(directory: Path) -> Path:
-    """Make a directory that nobody else may list."""
+    """Make a directory that nobody else may list.
+
+    Passing through stays allowed where it was: another part may just have opened the way for its system user.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o700)
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    if mode & ~0o711:
+        directory.chmod(mode & 0o711)
     return directory
 
 

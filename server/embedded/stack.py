@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from server.commands.migrate import HOUSE, migrate
+from migrations.run import MigrationError, migrate
 from server.embedded import demo
-from server.embedded.part import Part
+from server.embedded.part import Part, PartError
+from server.embedded.places import HOUSE
 from server.embedded.postgres import Postgres
 from server.embedded.replica import replica_part
 from server.embedded.valkey import Valkey
@@ -65,7 +66,10 @@ class Stack:
         self.options.data_dir.chmod(0o711)  # PostgreSQL's own user must get through when we are root
         fresh = await self._start_servers()
         self.say("Bringing the database to the newest schema …")
-        await asyncio.to_thread(migrate, self.database_url)
+        try:
+            await asyncio.to_thread(migrate, self.database_url)
+        except MigrationError as error:
+            raise PartError(str(error)) from None
         if fresh and self.options.demo:
             self.say("Planting demo data …")
             await demo.plant(self.database_url)

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.commands.migrate import HOUSE, migrate
+from migrations.run import migrate
 from server.commands.seed import Seeded, seed
 from server.embedded.part import Part
+from server.embedded.places import HOUSE
 from server.embedded.postgres import BINARIES, Postgres
 from server.embedded.replica import answers, replica_part
 from server.embedded.valkey import Valkey

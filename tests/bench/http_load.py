@@ -7,6 +7,7 @@ with what it measures.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 
@@ -78,9 +79,8 @@ async def run(port: int, requests: Sequence[Callable[[], bytes]], seconds: float
     began = time.perf_counter()
     connections: list[Connection] = []
     for next_request in requests:
-        _, connection = await loop.create_connection(
-            lambda next_request=next_request: Connection(next_request, began + seconds), "127.0.0.1", port
-        )
+        make = partial(Connection, next_request, began + seconds)
+        _, connection = await loop.create_connection(make, "127.0.0.1", port)
         connections.append(connection)
     await asyncio.gather(*(connection.done for connection in connections))
     return Run(connections, time.perf_counter() - began)

@@ -53,7 +53,7 @@ async def assert_carries(here, there, topic="account:7"):
     assert await asyncio.wait_for(there.subscribed(topic), HEAL_SECONDS)
     here.publish([topic], payload)
     async with asyncio.timeout(HEAL_SECONDS):
-        while payload not in await outbox.take():
+        while payload not in (await outbox.take() or ()):
             pass
     there.leave(outbox)
 
@@ -153,7 +153,7 @@ async def test_killed_and_restarted_valkey_gets_all_subscriptions_again(valkey, 
     heard = []
     async with asyncio.timeout(HEAL_SECONDS):
         while b"eight" not in heard:
-            heard += await outbox.take()
+            heard += await outbox.take() or ()
     assert heard[-2:] == [b"seven", b"eight"]
 
 
@@ -187,7 +187,7 @@ async def test_5000_topics_are_subscribed_again(valkey, make_broker, eventually)
     heard = []
     async with asyncio.timeout(HEAL_SECONDS):
         while len(heard) < 5000:
-            heard += await outbox.take()
+            heard += await outbox.take() or ()
     assert heard == [topic.encode() for topic in topics]
 
 
