@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -11,7 +13,7 @@ from server.commands.audit import words
 from storage import credits, messages, personas, sessions
 from storage.book import Book
 from storage.sends import Send, Sent
-from tests.people import People, balance, timeline
+from tests.people import People, Person, balance, timeline
 from tests.servers import Replica, Servers
 
 
@@ -75,6 +77,48 @@ async def test_sends_of_one_session_keep_their_order_of_arrival(book: Book, peop
     assert announced == [id_ for id_, _, _ in rows]
 
 
+@dataclass
+class Storm:
+    """Acts at random on a few chats, through any of some books."""
+
+    chance: random.Random
+    books: list[Book]
+    desks: list[Person]
+    chats: list[tuple[Person, int, int]]
+    admin: Person
+    outcomes: Counter[str] = field(default_factory=Counter)
+    paid: list[int] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    async def act(self) -> None:
+        here, what = self.chance.choice(self.books), self.chance.random()
+        user, persona, session = self.chance.choice(self.chats)
+        if what < 0.8:
+            await self.send(here, user, session)
+        elif what < 0.85:
+            await sessions.change(here, session, user.id, close=True)
+        elif what < 0.9:
+            await sessions.open_(here, user.id, persona)
+        elif what < 0.95:
+            await personas.hand_over(here, persona, None, self.chance.choice(self.desks).id)
+        elif self.paid and what < 0.98:
+            await credits.refund(here, self.chance.choice(self.paid), "sorry", self.admin.id)
+        else:
+            key = f"grant-{next(self.numbers)}"
+            await credits.grant(here, credits.Grant(user.id, 5, "grant", None, "gift", self.admin.id, key))
+
+    async def send(self, here: Book, user: Person, session: int) -> None:
+        by_user = self.chance.random() < 0.6
+        author = user if by_user else self.chance.choice(self.desks)
+        key = f"{self.chance.randrange(600)}"
+        sent = await here.sends.call(
+            Send(author.id, session, f"{key} {session}", key, None, None, by_user, lambda call, sent: None)
+        )
+        self.outcomes[sent.outcome] += 1
+        if sent.outcome == "sent" and by_user:
+            self.paid.append(sent.id)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_storm_of_everything_leaves_books_that_balance(
     servers: Servers, book: Book, people: People, seed: int
@@ -85,46 +129,15 @@ async def test_a_storm_of_everything_leaves_books_that_balance(
     for other in books[1:]:
         await other.open()
     desks = [await people.staff() for _ in range(3)]
-    owners = [chance.choice(desks) for _ in range(4)]
-    personas_ = [await people.persona(owner, cost=cost) for cost, owner in enumerate(owners)]
+    personas_ = [await people.persona(chance.choice(desks), cost=cost) for cost in range(4)]
     users = [await people.user(60) for _ in range(6)]
     chats = [(user, persona, await people.session(user, persona)) for user in users for persona in personas_]
-    admin = await people.admin()
-    outcomes: Counter[str] = Counter()
-    sent_ids: list[int] = []
-    numbers = itertools.count()
-
-    async def act() -> None:
-        here = chance.choice(books)
-        user, persona, session = chance.choice(chats)
-        what = chance.random()
-        if what < 0.8:
-            by_user = chance.random() < 0.6
-            author = user if by_user else chance.choice(desks)
-            key = f"{chance.randrange(600)}"
-            sent = await here.sends.call(
-                Send(author.id, session, f"{key} {session}", key, None, None, by_user, lambda call, sent: None)
-            )
-            outcomes[sent.outcome] += 1
-            if sent.outcome == "sent" and by_user:
-                sent_ids.append(sent.id)
-        elif what < 0.85:
-            await sessions.change(here, session, user.id, close=True)
-        elif what < 0.9:
-            await sessions.open_(here, user.id, persona)
-        elif what < 0.95:
-            await personas.hand_over(here, persona, None, chance.choice(desks).id)
-        elif sent_ids and what < 0.98:
-            await credits.refund(here, chance.choice(sent_ids), "sorry", admin.id)
-        else:
-            booking = credits.Grant(user.id, 5, "grant", None, "gift", admin.id, f"grant-{next(numbers)}")
-            await credits.grant(here, booking)
-
+    storm = Storm(chance, books, desks, chats, await people.admin())
     for _ in range(8):
-        await asyncio.gather(*(act() for _ in range(150)))
+        await asyncio.gather(*(storm.act() for _ in range(150)))
     for other in books[1:]:
         await other.close()
-    assert {"sent", "replayed", "key_reused", "closed", "not_found", "insufficient"} <= set(outcomes)
+    assert {"sent", "replayed", "key_reused", "closed", "not_found", "insufficient"} <= set(storm.outcomes)
     broken = await book.fetch(
         """select id from (
           select id, prev_id, lag(id, 1, 0::bigint) over (partition by session_id order by id) as before
