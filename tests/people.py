@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from server.auth import HASHER, hash_token, new_token
+from server.errors import CODES
 from storage import accounts, logins, personas, sessions
 from storage.book import Book
 from storage.records import Role
@@ -16,6 +18,10 @@ from storage.records import Role
 PASSWORD = "correct horse"
 HASHED = HASHER.hash(PASSWORD)
 _numbers = itertools.count(1)
+# What every problem document has.
+PROBLEM = {"type", "title", "status", "detail", "code", "retryable", "request_id"}
+# What is not beneath /api/v1.
+OUTSIDE = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass
@@ -35,6 +41,29 @@ class Answer:
     def fields(self) -> list[str]:
         return [error["field"] for error in self.json["errors"]]
 
+    @property
+    def items(self) -> list[Any]:
+        return list(self.json["items"])
+
+    def refused(self, status: int, code: str, *fields: str) -> "Answer":
+        """Check that this is a whole problem document with that code, naming exactly these fields (if any given)."""
+        assert (self.status, self.json and self.json.get("code")) == (status, code), (self.status, self.raw[:500])
+        assert self.headers["Content-Type"] == "application/problem+json"
+        assert set(self.json) >= PROBLEM, f"{PROBLEM - set(self.json)} is missing"
+        assert (self.json["status"], self.json["retryable"]) == (status, CODES[code].retryable)
+        assert self.json["type"].endswith(code) and self.json["title"] and self.json["detail"]
+        assert self.json["request_id"] == self.headers["X-Request-Id"]
+        if code == "validation_failed":
+            assert self.json["errors"] and all(error["message"] for error in self.json["errors"])
+        if fields:
+            assert sorted(self.fields) == sorted(fields)
+        return self
+
+    def done(self, status: int = 200) -> Any:
+        """Check the status and give the JSON."""
+        assert self.status == status, (self.status, self.raw[:500])
+        return self.json
+
 
 @dataclass
 class Client:
@@ -45,11 +74,18 @@ class Client:
     token: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
-    async def call(self, method: str, path: str, body: Any = None, raw: bytes | None = None, **headers: str) -> Answer:
-        all_headers = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        all_headers = {**self.headers, **{name.replace("_", "-"): value for name, value in (headers or {}).items()}}
         if self.token:
             all_headers.setdefault("Authorization", f"Bearer {self.token}")
-        where = self.url + (path if path in ("/healthz", "/readyz", "/metrics") else "/api/v1" + path)
+        where = self.url + (path if path in OUTSIDE else "/api/v1" + path)
         kwargs: dict[str, Any] = {"data": raw} if raw is not None else ({} if body is None else {"json": body})
         async with self.http.request(method, where, headers=all_headers, **kwargs) as response:
             content = await response.read()
@@ -58,10 +94,10 @@ class Client:
             return Answer(response.status, parsed, response.headers, content)
 
     async def get(self, path: str, **headers: str) -> Answer:
-        return await self.call("GET", path, **headers)
+        return await self.call("GET", path, headers=headers)
 
     async def post(self, path: str, body: Any = None, **headers: str) -> Answer:
-        return await self.call("POST", path, {} if body is None else body, **headers)
+        return await self.call("POST", path, {} if body is None else body, headers=headers)
 
     async def put(self, path: str, body: Any) -> Answer:
         return await self.call("PUT", path, body)
