@@ -71,8 +71,9 @@ class Call:
 
     def id(self, name: str = "id") -> int:
         """Give an id of the path; one that cannot exist is not found."""
-        value = int(self.request.match_info[name])
-        if not 0 < value < 2**63:
+        text = self.request.match_info[name]
+        # (`\d` of the path's pattern takes the digits of every script.)
+        if not text.isascii() or not 0 < (value := int(text)) < 2**63:
             raise Refusal("not_found")
         return value
 

@@ -1,9 +1,11 @@
 """Bytes to types and back. What cannot be used is refused with every field of it named."""
 
 import base64
+import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +18,10 @@ T = TypeVar("T")
 
 encode = msgspec.json.Encoder(order=None).encode
 _decode_any = msgspec.json.Decoder(strict=True).decode
+
+# What decoding raises when bytes are not JSON at all. msgspec looks at types as it reads, so it may find a wrong type
+# before the place where the JSON ends too early: `ValidationError` does not mean that the rest is well-formed.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _AT = re.compile(r" - at `\$?\.?([^`]*)`$")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -38,22 +44,84 @@ class BodyCodec:
         try:
             body = self._decode(raw or b"{}")
         except msgspec.ValidationError as error:
-            raise self._explain(raw, error) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refusal("malformed_body", f"The body is not valid JSON: {error}.") from None
+            raise self.explain(_anything(raw or b"{}"), error) from None
+        except _NOT_JSON as error:
+            raise _malformed(raw, error) from None
         if b"\\u" in raw:  # only an escape can bring NUL or half of a surrogate pair, and both would sink a flight
             _refuse_unusable(_decode_any(raw), "")
         return body
 
-    def _explain(self, raw: bytes, first: msgspec.ValidationError) -> Refusal:
-        """Look at field after field, for msgspec stops at the first."""
-        values = _decode_any(raw or b"{}")
+    def explain(self, values: object, first: msgspec.ValidationError, besides: Sequence[str] = ()) -> Refusal:
+        """Look at field after field, for msgspec stops at the first; `besides` are known to the caller."""
         if not isinstance(values, dict):
             return Invalid(("body", "must be a JSON object."))
         errors = _field_errors(self._fields, values, strict=True)
-        known = {field.encode_name for field in self._fields}
+        known = {*besides, *(field.encode_name for field in self._fields)}
         errors += [(str(name), "is not a field of this call.") for name in values if name not in known]
         return Invalid(*(errors or [_reason(first, "body")]))
+
+
+class CommandCodec:
+    """Decodes websocket commands, told apart by their `type`."""
+
+    def __init__(self, union: Any) -> None:
+        self._kinds = {kind.__struct_config__.tag: BodyCodec(kind) for kind in get_args(union)}
+        self._decode = msgspec.json.Decoder(union).decode
+
+    def __call__(self, text: str) -> Any:
+        """Give the command as its Struct.
+
+        Raises:
+            Refusal: `malformed_body`, or `validation_failed` that names each field.
+        """
+        raw = text.encode()
+        try:
+            command = self._decode(raw)
+        except msgspec.ValidationError as error:
+            raise self._explain(raw, error) from None
+        except _NOT_JSON as error:
+            raise _malformed(raw, error) from None
+        if b"\\u" in raw:
+            _refuse_unusable(_decode_any(raw), "")
+        return command
+
+    def _explain(self, raw: bytes, first: msgspec.ValidationError) -> Refusal:
+        values = _anything(raw)
+        if not isinstance(values, dict):
+            return Invalid(("frame", "must be a JSON object."))
+        codec = self._kinds.get(values.get("type")) if isinstance(values.get("type"), str) else None
+        if codec is None:
+            return Invalid(("type", f"must be one of {', '.join(self._kinds)}."))
+        return codec.explain(values, first, besides=("type",))
+
+
+def ref_of(text: str) -> int | str | None:
+    """Give the `ref` of a command that cannot be used, if it can be seen."""
+    try:
+        ref = _decode_any(text)["ref"]
+    except (msgspec.MsgspecError, RecursionError, TypeError, KeyError, UnicodeEncodeError):
+        return None
+    return ref if isinstance(ref, int | str) and not isinstance(ref, bool) else None
+
+
+def _anything(raw: bytes) -> object:
+    """Decode without a type; what is no JSON at all is `malformed_body`."""
+    try:
+        return _decode_any(raw)
+    except _NOT_JSON as error:
+        raise _malformed(raw, error) from None
+
+
+def _malformed(raw: bytes, error: Exception) -> Refusal:
+    """Say why bytes are no JSON; half of a surrogate pair, which msgspec does not even read, is named by its field."""
+    if b"\\u" in raw:
+        try:
+            _refuse_unusable(json.loads(raw), "")
+        except Invalid as named:
+            return named
+        except (ValueError, RecursionError):
+            pass
+    return Refusal("malformed_body", f"That is not valid JSON: {error}.")
 
 
 class QueryCodec:
@@ -70,7 +138,7 @@ class QueryCodec:
             Invalid: it names every parameter that is missing, malformed or given twice.
         """
         raw = url.raw_query_string
-        pairs = raw.split("&") if raw else []
+        pairs = [pair for pair in raw.split("&") if pair] if raw else []
         # Nothing to unquote: splitting is a fifth of the work of parsing, and polls are many.
         plain = "%" not in raw and "+" not in raw and all("=" in pair for pair in pairs)
         given = dict(pair.split("=", 1) for pair in pairs) if plain else dict(url.query)
@@ -108,7 +176,7 @@ def _field_errors(
                 errors.append((name, "is required."))
             continue
         try:
-            msgspec.convert(values[name], field.type, strict=strict)
+            msgspec.convert(values[name], field.type, strict=strict, str_keys=True)
         except msgspec.ValidationError as error:
             errors.append(_reason(error, name))
     return errors
@@ -169,6 +237,16 @@ def read_cursor(text: str | None, kind: Any) -> Any:
     if text is None:
         return None
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+        parts = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
     except (ValueError, msgspec.MsgspecError):
-        raise Invalid(("cursor", "is not a cursor of this collection.")) from None
+        parts = None
+    if parts is None or not all(_is_storable(part) for part in parts):
+        raise Invalid(("cursor", "is not a cursor of this collection."))
+    return parts
+
+
+def _is_storable(part: object) -> bool:
+    """Say whether PostgreSQL could hold a part of a cursor: cursors come back from clients, who may forge them."""
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return not isinstance(part, datetime) or (part.tzinfo is not None and 1 < part.year < 9999)

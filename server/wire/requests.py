@@ -246,4 +246,4 @@ class AuditQuery(Paging, frozen=True):
     subject_type: Annotated[str, Meta(max_length=50)] | None = None
     subject_id: Id | None = None
     action: Annotated[str, Meta(max_length=50)] | None = None
-    since: datetime | None = None
+    since: Annotated[datetime, Meta(tz=True)] | None = None
