@@ -6,20 +6,25 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import uvloop
 from aiohttp import web
 
 from channels import Broker, Presence
 from server import logs, meters, openapi
+from server.actions import presence
+from server.actions.sweep import Sweep
 from server.auth import Passwords, Tokens
 from server.context import Context, Held, Tasks
 from server.limits import Limits
 from server.metrics import Metrics
 from server.middleware import surround
+from server.recent import Seen, Tellings
 from server.routes import API, BASE, OPERATION
 from server.routes.door import CONTEXT, Route, handle
 from server.settings import Settings
+from server.sockets import Sockets
 from storage.book import Book
 
 log = logging.getLogger(__name__)
@@ -75,14 +80,23 @@ async def _house(app: web.Application, settings: Settings) -> AsyncIterator[None
         tokens=Tokens(settings),
         tasks=Tasks(),
         held=Held(),
+        sockets=Sockets(),
+        seen=Seen(),
+        told=Tellings(),
         metrics=Metrics(),
     )
     meters.attach(context)
     app[CONTEXT] = context
+    sweep = Sweep(context)
+    context.broker.on_gap = sweep.tell_again
+    context.broker.on_change = sweep.hurry
+    context.presence.on_gone = partial(presence.gone, context)
     await book.open()
     await context.broker.start()
     await context.presence.start()
+    sweep.start()
     yield
+    await sweep.stop()
     await context.tasks.drain(2.0)
     await context.presence.stop()
     await context.broker.stop()
@@ -127,7 +141,8 @@ async def _until_stopped() -> None:
 
 
 async def drain(app: web.Application, site: web.BaseSite) -> None:
-    """Stop listening, let held calls go, and answer with `Connection: close` until the nodes have turned away."""
-    app[CONTEXT].held.drain()
+    """Stop listening, let held calls and sockets go, and say `Connection: close` until the nodes have turned away."""
+    context = app[CONTEXT]
+    context.held.drain()
     await site.stop()
-    await asyncio.sleep(DRAIN_SECONDS)
+    await asyncio.gather(context.sockets.drain(), asyncio.sleep(DRAIN_SECONDS))

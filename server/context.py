@@ -10,7 +10,9 @@ from channels import Broker, Presence, Waiter
 from server.auth import Passwords, Tokens
 from server.limits import Limits
 from server.metrics import Metrics
+from server.recent import Seen, Tellings
 from server.settings import Settings
+from server.sockets import Sockets
 from storage.book import Book
 
 log = logging.getLogger(__name__)
@@ -88,4 +90,7 @@ class Context:
     tokens: Tokens
     tasks: Tasks
     held: Held
+    sockets: Sockets
+    seen: Seen
+    told: Tellings
     metrics: Metrics

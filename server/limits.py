@@ -21,6 +21,9 @@ from server.settings import Settings
 ASK_SECONDS = 0.1
 # After a failure Redis is not asked for this long: a frozen one must not cost every login 100 ms.
 BREAKER_SECONDS = 5.0
+# Commands of one connection. A client that sends, reads and types as people do says a few a second; a burst of sends is
+# bounded by its own limit.
+COMMANDS_PER_SECOND, COMMANDS_BURST = 50.0, 1_000
 # Forgotten buckets are full ones; this many fit in a few MiB.
 BUCKETS_MOST = 20_000
 
@@ -78,6 +81,7 @@ class Limits:
         self.off = settings.limits == "off"
         self._sends = Buckets(settings.sends_per_second, settings.sends_burst)
         self._polls = Buckets(settings.polls_per_second, settings.polls_burst)
+        self._commands = Buckets(COMMANDS_PER_SECOND, COMMANDS_BURST)
         self._logins = Window("login", settings.logins_per_minute, 60)
         self._registers = Window("register", settings.registers_per_hour, 3600)
         self._redis = redis.from_url(
@@ -104,6 +108,10 @@ class Limits:
         """Count one poll of an account."""
         if not self.off:
             _refuse_after(self._polls.take(account_id))
+
+    def take_command(self, connection_id: str) -> bool:
+        """Count one command of a connection; False when it floods."""
+        return self.off or self._commands.take(connection_id) == 0
 
     def poll_fullness(self, account_id: int) -> float:
         """How much of its polls an account has left, from 0 to 1: the emptier, the slower its clients are paced."""

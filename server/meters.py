@@ -35,6 +35,7 @@ def _gauges(context: Context) -> Iterator[tuple[str, str, float]]:
     for name in PRESENT:
         yield f"bell_{name}", f"The bell's {name.replace('_', ' ')}.", getattr(context.broker.counters, name)
     yield "redis_away", "1 while Redis is away.", float(context.broker.is_away)
+    yield "sockets", "Websockets that are open.", len(context.sockets)
     yield "listeners", "Sockets and held calls that hear the bell.", len(context.broker.hub)
     yield "held_calls", "Calls held until something happens.", len(context.held)
     for name, batcher in (("sends", context.book.sends), ("polls", context.book.polls)):

@@ -52,6 +52,11 @@ async def verify(checks: Batcher[bytes, Login], token_hash: bytes) -> Login:
     return await checks.call(token_hash)
 
 
+async def verify_all(database: Database, token_hashes: Sequence[bytes]) -> dict[bytes, Login]:
+    """Give the logins that are left of these, expired or not, by their hash."""
+    return {row[1]: Login(*row[1:]) for row in await database.fetch(VERIFY, list(token_hashes))}
+
+
 async def create(database: Database, token_hash: bytes, account_id: int, site: str, expires_at: datetime) -> None:
     """Remember a new login, and forget the account's expired ones."""
     sql = """with gone as (delete from logins where account_id = $2 and expires_at < now())

@@ -11,6 +11,8 @@ from storage.records import LastMessage, Session, SessionStatus
 
 UNREAD_MOST = 100  # where the count stops: nobody reads "unread: 4,211", and counting on costs
 PREVIEW_CHARACTERS = 120
+# Who comes or goes is told in these many chats, the most lively ones: more than anybody looks at.
+COUNTERPARTS_MOST = 1_000
 
 FUNCTIONS = """
 create or replace function pg_temp.open_session(p_user bigint, p_persona bigint)
@@ -233,8 +235,9 @@ async def participants(database: Database, session_id: int) -> tuple[int, int] |
 async def counterparts(database: Database, account_id: int) -> list[tuple[int, int, int]]:
     """Give (session, user, staff) of an account's active sessions: who may be told of its presence."""
     sql = """select s.id, s.user_account_id, p.staff_account_id from sessions s join personas p on p.id = s.persona_id
-    where s.status = 'active' and (s.user_account_id = $1 or p.staff_account_id = $1)"""
-    return [(row[0], row[1], row[2]) for row in await database.fetch(sql, account_id)]
+    where s.status = 'active' and (s.user_account_id = $1 or p.staff_account_id = $1)
+    order by s.active_at desc limit $2"""
+    return [(row[0], row[1], row[2]) for row in await database.fetch(sql, account_id, COUNTERPARTS_MOST)]
 
 
 class Head(Struct, frozen=True):

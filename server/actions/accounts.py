@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from msgspec import UNSET, structs
 
+from server.actions.logins import revoked
 from server.auth import Caller, hash_token, new_token
 from server.context import Context
 from server.errors import Invalid, Refusal
@@ -74,6 +75,7 @@ async def log_out(context: Context, caller: Caller) -> None:
     """Revoke the login that calls."""
     await logins.revoke(context.book, caller.token_hash)
     context.tokens.forget(caller.token_hash)
+    revoked(context)
 
 
 async def me(context: Context, caller: Caller) -> responses.Account:
@@ -96,6 +98,7 @@ async def change_password(context: Context, caller: Caller, body: requests.Chang
     hashed = await context.passwords.hash(body.new_password)
     await accounts.set_password(context.book, caller.account_id, hashed, caller.token_hash)
     context.tokens.forget_account(caller.account_id)
+    revoked(context)
     await audit.record(context.book, caller.account_id, "account.password", "account", caller.account_id)
 
 
@@ -144,6 +147,7 @@ async def edit(context: Context, caller: Caller, account_id: int, body: requests
         case "last_admin" | "not_found":
             raise Refusal(outcome)
     context.tokens.forget_account(account_id)
+    revoked(context)
     after = await _get(context, account_id)
     for field in ("status", "role", "display_name"):
         was, now = getattr(before, field), getattr(after, field)
@@ -158,10 +162,11 @@ async def edit(context: Context, caller: Caller, account_id: int, body: requests
 async def log_out_everywhere(context: Context, caller: Caller, account_id: int) -> responses.LoggedOut:
     """Revoke every login of an account."""
     await _get(context, account_id)
-    revoked = await logins.revoke_all(context.book, account_id)
+    count = await logins.revoke_all(context.book, account_id)
     context.tokens.forget_account(account_id)
-    await audit.record(context.book, caller.account_id, "account.logout", "account", account_id, revoked=revoked)
-    return responses.LoggedOut(revoked)
+    revoked(context)
+    await audit.record(context.book, caller.account_id, "account.logout", "account", account_id, revoked=count)
+    return responses.LoggedOut(count)
 
 
 async def staff(context: Context) -> responses.Items[responses.Staff]:
@@ -187,4 +192,4 @@ async def stats(context: Context) -> responses.Stats:
     """Count what an admin looks at."""
     counted = await accounts.stats(context.book)
     online = await context.presence.count()
-    return responses.Stats(online=online, sockets=len(context.broker.hub), **structs.asdict(counted))
+    return responses.Stats(online=online, sockets=len(context.sockets), **structs.asdict(counted))

@@ -6,13 +6,13 @@ an encoding of its own.
 
 from collections.abc import Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from server.context import Context
 from server.wire import frames, responses
 from server.wire.codec import encode
-from storage import accounts, sessions
-from storage.records import Entry, SenderType, Session
+from storage import repair, sessions
+from storage.records import Entry, Message, SenderType, Session
 from storage.sends import Send, Sent
 
 
@@ -39,8 +39,12 @@ def message(context: Context, call: Send, sent: Sent) -> None:
 
 def balance(context: Context, account_id: int, credit_balance: int, credit_entry_id: int) -> None:
     """Tell an account its balance."""
-    event = frames.BalanceEvent(credit_balance=credit_balance, credit_entry_id=credit_entry_id)
-    context.broker.publish([topic(account_id)], encode(event))
+    context.broker.publish([topic(account_id)], balance_event(credit_balance, credit_entry_id))
+
+
+def balance_event(credit_balance: int, credit_entry_id: int) -> bytes:
+    """Give the event that says a balance."""
+    return encode(frames.BalanceEvent(credit_balance=credit_balance, credit_entry_id=credit_entry_id))
 
 
 def entry(context: Context, booked: Entry) -> None:
@@ -82,15 +86,34 @@ async def _sessions(context: Context, records: Sequence[Session]) -> None:
 def gone(context: Context, account_id: int, session_ids: Sequence[int]) -> None:
     """Tell an account which sessions are no longer its own."""
     if session_ids:
-        context.broker.publish([topic(account_id)], encode(frames.Gone(session_ids=list(session_ids))))
+        context.broker.publish([topic(account_id)], gone_event(session_ids))
 
 
-def heads(context: Context, account_id: int, states: Sequence[sessions.Head], newest: accounts.Balance | None) -> bytes:
+def gone_event(session_ids: Sequence[int]) -> bytes:
+    """Give the event that says which sessions are no longer one's own."""
+    return encode(frames.Gone(session_ids=list(session_ids)))
+
+
+def heads_event(states: Sequence[sessions.Head]) -> bytes:
     """Give the event that says how far an account's sessions are."""
-    return encode(
-        frames.Heads(
-            heads={head.session_id: frames.HeadState(head.message_id, head.revision) for head in states},
-            credit_balance=newest.credit_balance if newest else UNSET,
-            credit_entry_id=newest.credit_entry_id if newest else UNSET,
-        )
-    )
+    return encode(frames.Heads(heads=head_states(states)))
+
+
+def head_states(states: Sequence[sessions.Head]) -> dict[int, frames.HeadState]:
+    """Give the states of sessions by their ids."""
+    return {head.session_id: frames.HeadState(head.message_id, head.revision) for head in states}
+
+
+def past_message(message: Message, idempotency_key: str | UnsetType = UNSET) -> bytes:
+    """Give the event of a message that was committed a while ago; its revision is for the heads to say."""
+    body = responses.Message.of(message)
+    event = frames.MessageEvent(message=body, prev_id=message.prev_id, revision=0, idempotency_key=idempotency_key)
+    return encode(event)
+
+
+def again(context: Context, found: repair.Fresh) -> None:
+    """Tell the listeners of this replica of a message whose bell they may have missed."""
+    for account_id in (found.user_account_id, found.staff_account_id):
+        if context.broker.hub.hears(topic(account_id)):
+            key = found.idempotency_key if account_id == found.author_account_id else UNSET
+            context.broker.hub.deliver((topic(account_id),), past_message(found.message, key))

@@ -1,6 +1,6 @@
 """Bytes to types and back. The table of every path, on one page; the rules are in `actions`."""
 
-from server.routes import admin, auth, credits, messages, operation, personas, sessions, templates
+from server.routes import admin, auth, credits, messages, operation, personas, sessions, socket, templates
 from server.routes.door import ADMIN, ALL, STAFF, USER, Route
 from server.wire import requests as q
 from server.wire import responses as r
@@ -62,6 +62,7 @@ API: tuple[Route, ...] = (
     Route("POST", "/accounts", admin.create, "Make an account of any role.", ADMIN, q.NewAccount, answer=r.Account, status=201, codes=("email_taken",)),
     Route("PATCH", "/accounts/{id}", admin.edit, "Rename, suspend, activate, or give another role.", ADMIN, q.EditAccount, answer=r.Account, codes=("not_found", "last_admin")),
     Route("DELETE", "/accounts/{id}/logins", admin.log_out_everywhere, "Log an account out everywhere.", ADMIN, answer=r.LoggedOut, codes=("not_found",)),
+    Route("GET", "/ws", socket.connect, "Open a websocket; its frames are on the page of this document.", ALL, status=101, codes=("rate_limited", "malformed_body")),
     Route("GET", "/audit", admin.audit, "Who did what, newest first.", ADMIN, query=q.AuditQuery, answer=r.Items[r.AuditRecord]),
     Route("GET", "/stats", admin.stats, "The house at a glance.", ADMIN, answer=r.Stats),
 )

@@ -7,7 +7,6 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -15,11 +14,12 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import CIMultiDict, istr
 
+from server.actions import presence
+from server.actions.logins import slide
 from server.auth import Caller, hash_token
 from server.context import Context
 from server.errors import Refusal
 from server.wire.codec import BodyCodec, QueryCodec, encode
-from storage import logins
 from storage.records import Role
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
@@ -195,6 +195,13 @@ def check_origin(request: web.Request, context: Context) -> None:
         raise Refusal("origin_refused")
 
 
+def check_handshake_origin(request: web.Request, context: Context) -> None:
+    """Refuse a websocket that a foreign page opens. With a token, a page of the same host is no stranger."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and origin.partition("://")[2] != request.host:
+        check_origin(request, context)
+
+
 async def authenticate(request: web.Request, context: Context) -> Caller:
     """Say who calls.
 
@@ -215,13 +222,8 @@ async def authenticate(request: web.Request, context: Context) -> Caller:
 async def _ask_the_book(context: Context, token_hash: bytes) -> Caller:
     """Check a token, and note what is due only every few seconds: that its account is here, and its login in use."""
     caller, login = await context.tokens.check(context.book.checks, token_hash)
-    if context.tokens.slides_at(login):
-        until = datetime.now(UTC) + context.tokens.lifetime(caller.role)
-        context.tasks.start(logins.extend(context.book, token_hash, until), "slide login")
-    if caller.role == "staff":
-        context.presence.touch(str(caller.account_id), "staff", caller.site)
-    else:
-        context.presence.touch(str(caller.account_id))
+    slide(context, login)
+    presence.touch(context, caller)
     return caller
 
 

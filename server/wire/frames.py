@@ -1,12 +1,12 @@
 """Websocket frames: commands from client to server, events from server to client, each tagged by `type`."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from server.wire.requests import Content, Id, Position
-from server.wire.responses import Account, Message, SentMessage, Session
+from server.wire.responses import Account, Message, Session
 from storage.records import SenderType
 
 Ref = Annotated[int, Meta(ge=0, le=2**53)] | Annotated[str, Meta(max_length=64)]
@@ -79,6 +79,7 @@ class MessageEvent(Event, frozen=True, tag="message"):
     message: Message
     prev_id: int
     revision: int
+    """The session's, after this message; 0 when it is told again by a resume or a repair: the heads say it then."""
     idempotency_key: str | UnsetType = UNSET
 
 
@@ -161,18 +162,32 @@ class Ok(Event, frozen=True):
     credit_balance: int | UnsetType = UNSET
     credit_entry_id: int | UnsetType = UNSET
     message: Message | UnsetType = UNSET
+    replayed: bool = False
+
+
+class FieldError(Struct, frozen=True):
+    """What is wrong with one field of a command."""
+
+    field: str
+    message: str
 
 
 class Error(Event, frozen=True):
     """A command was refused: the members of the HTTP problem, and its `ref` where it had one."""
 
-    code: str
     title: str
     status: int
     detail: str
+    code: str
     retryable: bool
-    ref: int | str | None | UnsetType = UNSET
-    more: dict[str, Any] | UnsetType = UNSET
+    request_id: str
+    ref: int | str | UnsetType = UNSET
+    errors: list[FieldError] | UnsetType = UNSET
+    retry_after_ms: int | UnsetType = UNSET
+    idempotency_key: str | UnsetType = UNSET
+    credit_balance: int | UnsetType = UNSET
+    message_cost: int | UnsetType = UNSET
+    messages: list[Message] | UnsetType = UNSET
 
 
 AnyEvent = (
@@ -190,7 +205,3 @@ AnyEvent = (
     | Ok
     | Error
 )
-
-EventName = Literal["message", "read", "typing", "presence", "balance", "session", "gone", "heads", "reconnect"]
-
-__all__ = ["AnyCommand", "AnyEvent", "SentMessage"]
