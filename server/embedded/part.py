@@ -134,11 +134,11 @@ class Part:
             lines = []
         return lines[-1] if lines else "it said nothing."
 
-    def watch(self, say: Callable[[str], None]) -> None:
-        """Start it again whenever it dies, with a line that says so."""
-        self._watch = asyncio.get_running_loop().create_task(self._keep_alive(say), name=f"watch {self.name}")
+    def watch(self, say: Callable[[str], None], on_back: Callable[[], None]) -> None:
+        """Start it again whenever it dies, with a line that says so; `on_back` hears of its new process id."""
+        self._watch = asyncio.get_running_loop().create_task(self._keep_alive(say, on_back), name=f"watch {self.name}")
 
-    async def _keep_alive(self, say: Callable[[str], None]) -> None:
+    async def _keep_alive(self, say: Callable[[str], None], on_back: Callable[[], None]) -> None:
         pause = BACKOFF_FIRST_SECONDS
         loop = asyncio.get_running_loop()
         while not self._stopping:
@@ -153,6 +153,7 @@ class Part:
             pause = min(pause * 2, BACKOFF_MOST_SECONDS)
             try:
                 await self.start()
+                on_back()
                 say(f"{self.name} is back.")
             except (PartError, OSError) as error:
                 say(f"{error}")

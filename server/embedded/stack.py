@@ -11,6 +11,7 @@ from typing import Any
 
 from migrations.run import MigrationError, migrate
 from server.embedded import demo
+from server.embedded.nodes import NginxNode, NodeOptions
 from server.embedded.part import Part, PartError
 from server.embedded.places import HOUSE
 from server.embedded.postgres import Postgres
@@ -19,6 +20,7 @@ from server.embedded.valkey import Valkey
 
 # Ports beyond the first: the other node, the staff entries, replicas, the frontend.
 NODE_2, STAFF, REPLICAS, FRONTEND = 1, 10, 20, 30
+NODES = (1, 2)
 WELCOME_CREDITS = 100
 
 
@@ -35,8 +37,16 @@ class StackOptions:
 
 def ports(options: StackOptions) -> Iterator[int]:
     """Give every port that the stack listens on."""
+    for node in NODES:
+        yield from node_ports(options, node)
     for number in range(options.replicas):
         yield options.port + REPLICAS + number
+
+
+def node_ports(options: StackOptions, node: int) -> tuple[int, int]:
+    """Give the ports of a node's user entry and staff entry."""
+    user_entry = options.port + NODE_2 * (node - 1)
+    return user_entry, user_entry + STAFF
 
 
 @dataclass(slots=True)
@@ -54,7 +64,9 @@ class Stack:
     _postgres: Postgres | None = None
     _valkey: Valkey | None = None
     _replicas: list[Part] = field(default_factory=list)
+    _nodes: list[NginxNode] = field(default_factory=list)
     _started: list[Part] = field(default_factory=list)
+    _pids: dict[str, int] = field(default_factory=dict)
 
     async def start(self) -> None:
         """Start every part in order.
@@ -74,8 +86,9 @@ class Stack:
             self.say("Planting demo data …")
             await demo.plant(self.database_url)
         await self._start_replicas()
+        await self._start_nodes()
         for part in self._started:
-            part.watch(self.say)
+            part.watch(self.say, self._write_stack_file)
         self._write_stack_file()
         self.is_ready = True
 
@@ -112,6 +125,17 @@ class Stack:
         self._started += self._replicas
         await asyncio.gather(*(replica.start() for replica in self._replicas))
 
+    async def _start_nodes(self) -> None:
+        self.say("Starting the nodes …")
+        replica_ports = [self.options.port + REPLICAS + number for number in range(self.options.replicas)]
+        for number in NODES:
+            user_port, staff_port = node_ports(self.options, number)
+            told = NodeOptions(number, user_port, staff_port, replica_ports, self._node_secret(), list(self._origins()))
+            log = self.options.data_dir / "logs" / f"node-{number}.log"
+            self._nodes.append(NginxNode(told, self.options.data_dir / "nodes" / str(number), log))
+        self._started += [node.part for node in self._nodes]
+        await asyncio.gather(*(node.part.start() for node in self._nodes))
+
     def _environment(self) -> dict[str, str]:
         """Give a replica's settings. Whoever sets one of them outside means it."""
         ours = {
@@ -121,13 +145,14 @@ class Stack:
             "CONCIERGE_ALLOWED_ORIGINS": ",".join(self._origins()),
             "PYTHONPATH": str(HOUSE),
         }
-        defaults = {"CONCIERGE_WELCOME_CREDITS": str(WELCOME_CREDITS)}
+        defaults = {"CONCIERGE_WELCOME_CREDITS": str(WELCOME_CREDITS), "CONCIERGE_STAFF_ENTRY": "required"}
         return {**{name: os.environ.get(name, value) for name, value in defaults.items()}, **ours}
 
     def _origins(self) -> Iterator[str]:
-        for offset in (0, NODE_2, STAFF, STAFF + NODE_2):
-            for host in ("127.0.0.1", "localhost"):
-                yield f"http://{host}:{self.options.port + offset}"
+        for node in NODES:
+            for port in node_ports(self.options, node):
+                for host in ("127.0.0.1", "localhost"):
+                    yield f"http://{host}:{port}"
 
     def _node_secret(self) -> str:
         """Give the nodes' secret, made once for a data directory."""
@@ -145,15 +170,29 @@ class Stack:
             "database_url": self.database_url,
             "redis_url": self.redis_url,
             "replicas": [
-                {"url": f"http://127.0.0.1:{self.options.port + REPLICAS + number}", "pid": replica.pid}
+                {"url": f"http://127.0.0.1:{self.options.port + REPLICAS + number}", "pid": self._pid(replica)}
                 for number, replica in enumerate(self._replicas)
             ],
-            "nodes": [],
+            "nodes": [
+                {
+                    "site": node.site,
+                    "user_entry": f"http://127.0.0.1:{node.options.user_port}",
+                    "staff_entry": f"http://127.0.0.1:{node.options.staff_port}",
+                    "pid": self._pid(node.part),
+                }
+                for node in self._nodes
+            ],
             "frontend": None,
-            "postgres": {"pid": self._postgres.pid} if self._postgres else None,
-            "redis": {"pid": self._valkey.pid} if self._valkey else None,
+            "postgres": {"pid": self._pid(self._postgres.part)} if self._postgres else None,
+            "redis": {"pid": self._pid(self._valkey.part)} if self._valkey else None,
             "node_secret": self._node_secret(),
         }
+
+    def _pid(self, part: Part) -> int:
+        """Give a part's process id; while it is down the last one, for 0 would mean "all of us" to who signals it."""
+        if part.pid:
+            self._pids[part.name] = part.pid
+        return self._pids.get(part.name, 0)
 
     def _write_stack_file(self) -> None:
         """Tell tools what runs where; whole or not at all, and for our eyes alone."""
@@ -163,7 +202,13 @@ class Stack:
 
     def table(self) -> str:
         """Give the addresses and logins for people."""
-        rows = [
+        rows = []
+        for node in self._nodes:
+            rows += [
+                (f"{node.site}: users", f"http://127.0.0.1:{node.options.user_port}"),
+                (f"{node.site}: staff and admins", f"http://127.0.0.1:{node.options.staff_port}"),
+            ]
+        rows += [
             (f"replica {number + 1}", f"http://127.0.0.1:{self.options.port + REPLICAS + number}")
             for number in range(self.options.replicas)
         ]
@@ -175,7 +220,7 @@ class Stack:
         return "\n".join(["", *(f"  {name:<{width}}  {value}" for name, value in rows), ""])
 
     async def stop(self) -> None:
-        """Stop every part, the last started first; replicas together."""
+        """Stop every part, the last started first; but replicas before all, together: they tell their clients."""
         self._file("stack.json").unlink(missing_ok=True)
         servers = [part for part in self._started if part not in self._replicas]
         await asyncio.gather(*(replica.stop() for replica in self._replicas))
