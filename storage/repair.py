@@ -40,15 +40,21 @@ FRESH = """
 select s.user_account_id, p.staff_account_id, m.author_account_id, m.idempotency_key,
   m.id, m.session_id, m.sender_type, m.sender_id, m.content, m.credit_cost, m.created_at, m.prev_id
 from messages m join sessions s on s.id = m.session_id join personas p on p.id = s.persona_id
-where m.id > $1 and m.id <> all($2::bigint[])
+where m.id > $1 and m.id <> all($2::bigint[]) and m.created_at < clock_timestamp() - $5 * interval '1 second'
   and (s.user_account_id = any($3::bigint[]) or p.staff_account_id = any($3::bigint[]))
 order by m.id limit $4
 """
 
 
-async def fresh(database: Database, after: int, seen: Collection[int], account_ids: Sequence[int]) -> list[Fresh]:
-    """Give the messages with id > `after` that concern some accounts, but for those `seen`; at most 2,000."""
-    rows = await database.fetch(FRESH, after, list(seen), list(account_ids), MESSAGES_MOST)
+async def fresh(
+    database: Database, after: int, seen: Collection[int], account_ids: Sequence[int], quiet_seconds: float
+) -> list[Fresh]:
+    """Give the messages with id > `after` that concern some accounts, but for those `seen`; at most 2,000.
+
+    Args:
+        quiet_seconds: the bell of a message that is younger than this may still be on its way.
+    """
+    rows = await database.fetch(FRESH, after, list(seen), list(account_ids), MESSAGES_MOST, quiet_seconds)
     return [Fresh(Message(*row[4:]), *row[:4]) for row in rows]
 
 

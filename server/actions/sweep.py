@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 ROUND_SECONDS = 3.0
 # While Redis is away, these rounds are what brings the events of other replicas.
 AWAY_SECONDS = 0.7
+# A bell that is on its way is not lost: it takes milliseconds, or as long as a busy replica needs to come to it. With
+# the round this stays below the promise.
+QUIET_SECONDS, QUIET_AWAY_SECONDS = 1.0, 0.2
 # A login that is revoked has its sockets closed within 5 s.
 LOGINS_SECONDS = 3.0
 # No transaction takes longer than `statement_timeout` (3 s) from drawing an id to its commit.
@@ -109,7 +112,8 @@ class Sweep:
 
     async def _messages(self, connected: list[int], floor: repair.Mark) -> None:
         seen = self._context.seen.ids
-        for found in await repair.fresh(self._context.book, floor.message_id, seen, connected):
+        quiet = QUIET_AWAY_SECONDS if self._context.broker.is_away else QUIET_SECONDS
+        for found in await repair.fresh(self._context.book, floor.message_id, seen, connected, quiet):
             announce.again(self._context, found)
 
     async def _heads(self, connected: list[int], floor: repair.Mark) -> None:
