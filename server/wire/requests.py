@@ -11,9 +11,15 @@ MAX_ID = 2**63 - 1
 Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 Position = Annotated[int, Meta(ge=0, le=MAX_ID, description="A message id; 0 for the beginning.")]
 Limit = Annotated[int, Meta(ge=1, le=200)]
+# (Python's `$` also matches before a last line end, JavaScript's does not: `(?!\n)` makes them agree.)
 Email = Annotated[
     str,
-    Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$", examples=["user@example.com"]),
+    Meta(
+        min_length=3,
+        max_length=254,
+        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$(?!\n)",
+        examples=["user@example.com"],
+    ),
 ]
 # argon2 hashes any length; the upper bound keeps a hash from being made expensive.
 Password = Annotated[str, Meta(min_length=8, max_length=200)]
@@ -23,8 +29,15 @@ Name = Annotated[str, Meta(min_length=1, max_length=60)]
 Content = Annotated[str, Meta(description="1 to 4,000 code points after trimming; line ends are LF.")]
 Note = Annotated[str, Meta(min_length=1, max_length=500, description="Shown to the user.")]
 Money = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
+# A picture elsewhere would show its host who looks at it. Browsers drop tabs and line ends from a URL and read `\` as
+# `/`, so that `/<tab>/host` would be another host: none of them is in a path of ours.
 AvatarUrl = Annotated[
-    str, Meta(max_length=500, pattern=r"^(/[^/\\].*)?$", description="A path on this site, or empty.")
+    str,
+    Meta(
+        max_length=500,
+        pattern=r"^(/[^/\\\s\x00-\x1f][^\\\s\x00-\x1f]*)?$(?!\n)",
+        description="A path on this site, or empty.",
+    ),
 ]
 Attributes = Annotated[dict[str, str | int | float | bool | None], Meta(max_length=50)]
 
