@@ -42,7 +42,7 @@ API: tuple[Route, ...] = (
     Route("POST", "/sessions/changes", sessions.changes, "Give the chats whose revision differs from what the client knows.", USER | STAFF, q.KnownRevisions, answer=r.SessionChanges, codes=("rate_limited",), headers=_PREFER, replies={"Preference-Applied": _POLL_REPLIES["Preference-Applied"]}),
     Route("GET", "/sessions/{id}", sessions.get, "Give one chat.", USER | STAFF, answer=r.Session, codes=("not_found",)),
     Route("POST", "/sessions/{id}/close", sessions.close, "Close a chat.", USER | STAFF, answer=r.Session, codes=("not_found",)),
-    Route("PUT", "/sessions/{id}/read", sessions.read, "Move one's read position, only ever forward.", USER | STAFF, q.Read, answer=r.Session, codes=("not_found",)),
+    Route("PUT", "/sessions/{id}/read", sessions.read, "Move one's read position, only ever forward.", USER | STAFF, q.SetRead, answer=r.Session, codes=("not_found",)),
     Route("POST", "/sessions/{id}/waiting", sessions.set_waiting, "Say that a chat needs no answer.", STAFF, q.SetWaiting, answer=r.Session, codes=("not_found",)),
     Route("GET", "/messages/poll", messages.poll, _POLLED, USER | STAFF, query=q.Poll, answer=list[r.Message], codes=("not_found", "rate_limited"), headers=_PREFER, replies=_POLL_REPLIES),
     Route("POST", "/messages", messages.send, "Send a message exactly once.", USER | STAFF, q.SendMessage, answer=r.SentMessage, status=201, codes=tuple(_SEND.split()), headers=_KEY, replies=_REPLAYED),

@@ -121,7 +121,7 @@ class KnownRevisions(Body, frozen=True):
     known: Annotated[dict[Id, Position], Meta(max_length=5000)]
 
 
-class Read(Body, frozen=True):
+class SetRead(Body, frozen=True):
     """The newest message that was read."""
 
     message_id: Position

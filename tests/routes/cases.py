@@ -29,7 +29,7 @@ BODIES: dict[type[Struct], dict[str, Any]] = {
     },
     q.OpenSession: {"persona_id": 1},
     q.KnownRevisions: {"known": {"7": 90}},
-    q.Read: {"message_id": 1},
+    q.SetRead: {"message_id": 1},
     q.SetWaiting: {"waiting": False},
     q.SendMessage: {
         "session_id": 1, "content": "こんにちは", "expected_cost": 1, "seen_message_id": 1, "template_id": 1,
