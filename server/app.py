@@ -94,7 +94,7 @@ async def _house(app: web.Application, settings: Settings) -> AsyncIterator[None
     await book.open()
     await context.broker.start()
     await context.presence.start()
-    sweep.start()
+    await sweep.start()
     yield
     await sweep.stop()
     await context.tasks.drain(2.0)

@@ -13,15 +13,26 @@ MESSAGES_MOST = 2_000
 
 
 class Mark(Struct, frozen=True):
-    """How far the book is: its time, and the highest message id that is visible."""
+    """A moment, and the newest message from before it: what came later is above both, however late it commits."""
 
-    now: datetime
+    since: datetime
     message_id: int
 
 
-async def mark(database: Database) -> Mark:
-    """Give how far the book is now."""
-    row = await database.fetchrow("select clock_timestamp(), coalesce((select max(id) from messages), 0)")
+# From the newest message backwards, as far as the moment: the few of the last seconds.
+MARK = """
+select t.since, coalesce((select m.id from messages m where m.created_at < t.since order by m.id desc limit 1), 0)
+from (select clock_timestamp() - $1 * interval '1 second' as since) t
+"""
+
+
+async def mark(database: Database, late_seconds: float) -> Mark:
+    """Give a mark below everything that is not visible yet.
+
+    Args:
+        late_seconds: longer than any transaction takes from drawing an id, or its time, to its commit.
+    """
+    row = await database.fetchrow(MARK, late_seconds)
     assert row is not None
     return Mark(*row)
 

@@ -12,20 +12,21 @@ from server.recent import Told
 from server.wire import frames
 from server.wire.codec import encode
 from storage import sessions
-from storage.records import Role
 
 # A flapping connection must not make the other side's screen blink.
 QUIET_SECONDS = 10.0
 
 
-def here(context: Context, account_id: int, role: Role, site: str) -> tuple[str, str, str]:
+def words_of(caller: Caller) -> tuple[str, str, str]:
     """Give the words by which the live registry knows an account: the staff's site is listed."""
-    return (str(account_id), "staff", site) if role == "staff" else (str(account_id), "", "")
+    return (
+        (str(caller.account_id), "staff", caller.site) if caller.role == "staff" else (str(caller.account_id), "", "")
+    )
 
 
 async def arrive(context: Context, caller: Caller) -> None:
-    """Count a socket; the first one is told."""
-    words = here(context, caller.account_id, caller.role, caller.site)
+    """Count a socket."""
+    words = words_of(caller)
     was_online = await context.presence.online({words[0]})
     context.presence.arrive(*words)
     if not was_online:
@@ -34,13 +35,24 @@ async def arrive(context: Context, caller: Caller) -> None:
 
 def leave(context: Context, caller: Caller) -> None:
     """Count a socket less; after the last one and 30 s of grace the registry says so by `gone`."""
-    context.presence.leave(*here(context, caller.account_id, caller.role, caller.site))
+    context.presence.leave(*words_of(caller))
 
 
 def touch(context: Context, caller: Caller) -> None:
-    """Note a call: its account is online for 60 s."""
-    if context.presence.touch(*here(context, caller.account_id, caller.role, caller.site)):
-        context.tasks.start(tell(context, caller.account_id, True), "presence")
+    """Note a call: its account is online for 60 s. Never waits."""
+    if context.presence.is_here(str(caller.account_id)):
+        context.presence.touch(*words_of(caller))
+    else:
+        context.tasks.start(_appear(context, caller), "presence")
+
+
+async def _appear(context: Context, caller: Caller) -> None:
+    """Who calls here for the first time may have been online elsewhere all along."""
+    words = words_of(caller)
+    was_online = await context.presence.online({words[0]})
+    context.presence.touch(*words)
+    if not was_online:
+        await tell(context, caller.account_id, True)
 
 
 async def gone(context: Context, members: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ which a client sees what it has to fetch. The sockets' logins are checked alike.
 
 import asyncio
 import logging
-from collections import deque
+from contextlib import suppress
 from time import monotonic
 
 from channels.tasks import end
@@ -31,8 +31,6 @@ QUIET_SECONDS, QUIET_AWAY_SECONDS = 1.0, 0.2
 LOGINS_SECONDS = 3.0
 # No transaction takes longer than `statement_timeout` (3 s) from drawing an id to its commit.
 LATE_SECONDS = 4.0
-# Rounds in a row may fail for as long as PostgreSQL is away; a first look back needs no more marks than this.
-MARKS_MOST = 64
 
 
 class Sweep:
@@ -40,7 +38,6 @@ class Sweep:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._marks: deque[tuple[float, repair.Mark]] = deque(maxlen=MARKS_MOST)
         self._floor: repair.Mark | None = None
         self._told_heads: dict[tuple[int, int], int] = {}
         self._told_balances: dict[int, int] = {}
@@ -49,8 +46,10 @@ class Sweep:
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin the rounds."""
+    async def start(self) -> None:
+        """Begin the rounds; from here on nothing is missed by those who connect."""
+        with suppress(StorageError):  # nobody can connect while PostgreSQL is away
+            await self.tell_again()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._repair_always(), name="sweep"),
@@ -89,26 +88,15 @@ class Sweep:
         """
         async with self._turn:
             began = monotonic()
-            now = await repair.mark(self._context.book)
+            mark = await repair.mark(self._context.book, LATE_SECONDS)
             connected = [int(name.partition(":")[2]) for name in self._context.broker.hub.topics()]
             if self._floor is not None and connected:
                 await self._messages(connected, self._floor)
                 await self._heads(connected, self._floor)
                 await self._balances(connected, self._floor)
             await self._gone(connected)
-            self._step(began, now)
-
-    def _step(self, began: float, now: repair.Mark) -> None:
-        """Set from where the next round reads.
-
-        What commits after this round drew its id, and took its time, at most `LATE_SECONDS` before; so a mark that
-        is older than that lies below everything this round could not see yet.
-        """
-        self._marks.append((began, now))
-        while len(self._marks) > 1 and self._marks[1][0] <= began - LATE_SECONDS:
-            self._marks.popleft()
-        self._floor = self._marks[0][1]
-        self._context.seen.forget_older_than(began - 2 * (LATE_SECONDS + ROUND_SECONDS))
+            self._floor = mark
+            self._context.seen.forget_older_than(began - 2 * (LATE_SECONDS + ROUND_SECONDS))
 
     async def _messages(self, connected: list[int], floor: repair.Mark) -> None:
         seen = self._context.seen.ids
@@ -119,7 +107,7 @@ class Sweep:
     async def _heads(self, connected: list[int], floor: repair.Mark) -> None:
         changed: dict[int, list[sessions.Head]] = {}
         told: dict[tuple[int, int], int] = {}
-        for head in await sessions.heads(self._context.book, connected, floor.now):
+        for head in await sessions.heads(self._context.book, connected, floor.since):
             key = (head.account_id, head.session_id)
             told[key] = head.revision
             if self._told_heads.get(key) != head.revision:
@@ -130,7 +118,7 @@ class Sweep:
 
     async def _balances(self, connected: list[int], floor: repair.Mark) -> None:
         told: dict[int, int] = {}
-        for balance in await credits.balances(self._context.book, connected, floor.now):
+        for balance in await credits.balances(self._context.book, connected, floor.since):
             told[balance.account_id] = balance.credit_entry_id
             if self._told_balances.get(balance.account_id) != balance.credit_entry_id:
                 event = announce.balance_event(balance.credit_balance, balance.credit_entry_id)

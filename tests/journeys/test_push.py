@@ -107,9 +107,7 @@ async def test_who_changes_between_socket_and_poll_at_random_ends_with_the_book(
         assert len(follower.ids(session)) > 20
 
 
-async def test_a_resume_gives_500_messages_and_names_what_is_left(
-    replica: Replica, people: People, book: Book
-) -> None:
+async def test_a_resume_gives_500_messages_and_names_what_is_left(replica: Replica, people: People, book: Book) -> None:
     user, desk, long = await people.chat()
     short = await people.session(user, await people.persona(desk))
     lost = await people.session(await people.user(), await people.persona(desk))

@@ -1,0 +1,133 @@
+"""Bells that never rang: what was written in the book without a word is heard all the same."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from storage import credits, messages, personas, sessions
+from storage.book import Book
+from storage.sends import Send
+from tests.conftest import MakeReplica
+from tests.people import People
+from tests.servers import Replica
+from tests.sockets import SocketClient
+from tests.until import until
+
+# The promise, and what a busy test machine may add to it.
+REPAIRED_SECONDS, REPAIRED_AWAY_SECONDS = 6.0, 2.0
+NOWHERE = "unix:///nonexistent/redis.sock"
+
+
+def silently(author: int, session: int, content: str, *, by_user: bool) -> Send:
+    """Give a send that no bell follows."""
+    return Send(author, session, content, content, None, None, by_user, lambda call, sent: None)
+
+
+async def test_every_kind_of_lost_bell_is_repaired(replica: Replica, people: People, book: Book) -> None:
+    user, staff, session = await people.chat()
+    other, third = await people.staff(), await people.session(user, await people.persona(staff))
+    lost = await people.persona(staff)
+    lost_session = await people.session(user, lost)
+    phone, desk = await SocketClient.open(user, replica), await SocketClient.open(staff, replica)
+    held = asyncio.create_task(user.via(replica).poll(third, 0, Prefer="wait=20"))
+    await asyncio.wait_for(desk.command("ping"), 5)
+
+    first = await messages.send(book.sends, silently(user.id, session, "聞こえますか", by_user=True))
+    await messages.send(book.sends, silently(staff.id, third, "聞こえます", by_user=False))
+    await sessions.change(book, session, staff.id, read_id=first.id)
+    await credits.grant(book, credits.Grant(user.id, 7, "grant", None, "gift", staff.id, "silent"))
+
+    heard = await desk.event("message", REPAIRED_SECONDS)
+    assert (heard["message"]["id"], heard["message"]["content"], heard["prev_id"]) == (first.id, "聞こえますか", 0)
+    own = await phone.event("message", REPAIRED_SECONDS, idempotency_key="聞こえますか")
+    assert own["message"] == heard["message"]
+    revision = (await user.via(replica).get(f"/sessions/{session}")).json["revision"]
+
+    def says_the_head() -> bool:
+        heads = [event["heads"].get(str(session)) for event in phone.events("heads")]
+        return {"message_id": first.id, "revision": revision} in heads
+
+    await phone.until(says_the_head, REPAIRED_SECONDS)
+    assert (await phone.event("balance", REPAIRED_SECONDS))["credit_balance"] == 106
+    await personas.hand_over(book, lost, None, other.id)
+    assert (await desk.event("gone", REPAIRED_SECONDS))["session_ids"] == [lost_session]
+    assert [row["content"] for row in (await asyncio.wait_for(held, REPAIRED_SECONDS)).json] == ["聞こえます"]
+
+
+async def test_what_was_repaired_is_said_once(replica: Replica, people: People, book: Book) -> None:
+    user, staff, session = await people.chat()
+    phone = await SocketClient.open(user, replica)
+    await messages.send(book.sends, silently(staff.id, session, "一度だけ", by_user=False))
+    await phone.event("message", REPAIRED_SECONDS)
+    await messages.send(book.sends, silently(staff.id, session, "もう一度", by_user=False))
+    await phone.until(lambda: len(phone.events("message")) > 1, REPAIRED_SECONDS)
+    assert [event["message"]["content"] for event in phone.events("message")] == ["一度だけ", "もう一度"]
+
+
+async def test_without_redis_a_message_reaches_the_other_replica_by_the_book(
+    make_replica: MakeReplica, people: People
+) -> None:
+    here, there = await make_replica(redis_url=NOWHERE), await make_replica(redis_url=NOWHERE)
+    user, staff, session = await people.chat()
+    phone, desk = await SocketClient.open(user, here), await SocketClient.open(staff, there)
+    sent = await phone.command("send", session_id=session, content="Redisがなくても")
+    assert (await desk.event("message", REPAIRED_AWAY_SECONDS))["message"] == sent["message"]
+    ready = await user.via(there).get("/readyz")
+    assert (ready.status, ready.json["status"], ready.json["redis"]) == (200, "degraded", "away")
+
+
+@pytest.mark.parametrize("redis_is", ["there", "away"])
+async def test_sockets_of_a_login_that_holds_no_more_are_closed_within_five_seconds(
+    make_replica: MakeReplica, people: People, book: Book, redis_is: str
+) -> None:
+    settings = {} if redis_is == "there" else {"redis_url": NOWHERE}
+    here, there = await make_replica(**settings), await make_replica(**settings)
+    leaver, suspended, expired, stays = [await people.user() for _ in range(4)]
+    admin = await people.admin()
+    sockets = [await SocketClient.open(person, there) for person in (leaver, suspended, expired, stays)]
+    await leaver.via(here).post("/auth/logout")
+    await admin.via(here).patch(f"/accounts/{suspended.id}", {"status": "suspended"})
+    await book.fetch("update logins set expires_at = now() where account_id = $1", expired.id, writes=True)
+    assert [await socket.closed(6) for socket in sockets[:3]] == [4100, 4101, 4103]
+    assert (await sockets[3].command("ping"))["type"] == "ok"
+
+
+async def test_logging_out_closes_ones_own_sockets_of_that_login_at_once(replica: Replica, people: People) -> None:
+    user = await people.user()
+    socket = await SocketClient.open(user, replica)
+    await user.via(replica).post("/auth/logout")
+    assert await socket.closed(2) == 4100
+
+
+async def test_typing_is_told_to_the_other_side_and_not_too_often(two: tuple[Replica, Replica], people: People) -> None:
+    user, staff, session = await people.chat()
+    phone, desk = await SocketClient.open(user, two[0]), await SocketClient.open(staff, two[1])
+    for _ in range(3):
+        await phone.say(f'{{"type": "typing", "session_id": {session}}}')
+    assert (await phone.command("ping"))["type"] == "ok"
+    typing = await desk.event("typing")
+    assert (typing["session_id"], typing["sender_type"]) == (session, "user")
+    await desk.command("typing", session_id=session)
+    assert (await phone.event("typing"))["sender_type"] == "persona"
+    assert len(desk.events("typing")) == 1
+
+
+async def test_who_comes_is_told_to_those_who_are_there(two: tuple[Replica, Replica], people: People) -> None:
+    user, staff, session = await people.chat()
+    desk = await SocketClient.open(staff, two[1])
+
+    async def is_known_to_be_there() -> bool:
+        return bool(await two[0].context.presence.online({str(staff.id)}))
+
+    await until(is_known_to_be_there)
+    phone = await SocketClient.open(user, two[0])
+    came = await desk.event("presence")
+    assert (came["session_id"], came["sender_type"], came["online"]) == (session, "user", True)
+    assert (await staff.via(two[0]).get(f"/sessions/{session}")).json["user"]["online"] is True
+    second = await SocketClient.open(user, two[1])
+    await second.command("ping")
+    with contextlib.suppress(TimeoutError):
+        await desk.until(lambda: len(desk.events("presence")) > 1, 0.3)
+    assert len(desk.events("presence")) == 1
+    await phone.close()
