@@ -17,15 +17,15 @@ from storage.records import Account, Role
 WELCOME_NOTE = "ご登録ありがとうございます。 Welcome credits."
 
 
-def clean_name(text: str) -> str:
-    """Give a display name without spaces around it.
+def clean_name(text: str, field: str = "display_name") -> str:
+    """Give a name without spaces around it, and one between its words.
 
     Raises:
         Invalid: nothing is left.
     """
     text = " ".join(text.split())
     if not text:
-        raise Invalid(("display_name", "must not be empty."))
+        raise Invalid((field, "must not be empty."))
     return text
 
 

@@ -10,7 +10,7 @@ from server.auth import Caller
 from server.context import Context
 from server.errors import Invalid, Refusal
 from server.wire.requests import HistoryQuery, Poll, SendMessage
-from server.wire.responses import Message, SentMessage
+from server.wire.responses import Items, Message, SentMessage
 from storage import audit, messages, sessions, templates
 from storage.errors import LockTimeout, OutcomeUnknown
 from storage.records import Page
@@ -122,12 +122,13 @@ async def since(context: Context, caller: Caller, poll: Poll, wait_seconds: int 
         raise Invalid(("last_message_id", "is a message of another session.")) from None
 
 
-async def history(context: Context, caller: Caller, query: HistoryQuery) -> list[Message]:
-    """Give a page of history, newest first. An admin's reading of a chat is written down."""
+async def history(context: Context, caller: Caller, query: HistoryQuery) -> Items[Message]:
+    """Give a page of history, newest first; its cursor is the next `before_id`. An admin's reading is written down."""
     parties = await sessions.participants(context.book, query.session_id)
     if parties is None or (caller.role != "admin" and caller.account_id not in parties):
         raise Refusal("not_found")
     if caller.role == "admin":
         await audit.record(context.book, caller.account_id, "session.read", "session", query.session_id)
-    found = await messages.history(context.book, query.session_id, query.before_id, query.limit)
-    return [Message.of(message) for message in found]
+    found = await messages.history(context.book, query.session_id, query.before_id, query.limit + 1)
+    page = [Message.of(message) for message in found[: query.limit]]
+    return Items(page, str(page[-1].id) if len(found) > query.limit else None)

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from server.actions import announce
+from server.actions.accounts import clean_name
 from server.auth import Caller
 from server.context import Context
 from server.errors import Invalid, Refusal
@@ -65,7 +66,8 @@ async def create(context: Context, caller: Caller, body: requests.NewPersona) ->
     owner = await accounts.get(context.book, staff_id)
     if owner is None or owner.role != "staff" or owner.status != "active":
         raise Invalid(("staff_account_id", "must be an active staff account."))
-    record = await personas.create(context.book, staff_id, structs.asdict(body))
+    fields = {**structs.asdict(body), "name": clean_name(body.name, "name")}
+    record = await personas.create(context.book, staff_id, fields)
     await audit.record(
         context.book, caller.account_id, "persona.create", "persona", record.id, staff_account_id=staff_id
     )
@@ -78,17 +80,23 @@ async def edit(context: Context, caller: Caller, persona_id: int, body: requests
     owner_id = caller.account_id if caller.role == "staff" else None
     fields: dict[str, Any] = {name: value for name, value in structs.asdict(body).items() if value is not None}
     new_owner = fields.pop("staff_account_id", None)
-    record = await personas.edit(context.book, persona_id, owner_id, fields)
-    if record is None:
+    if "name" in fields:
+        fields["name"] = clean_name(fields["name"], "name")
+    record = await personas.get(context.book, persona_id)
+    if record is None or owner_id not in (None, record.staff_account_id):
+        raise Refusal("not_found")
+    if new_owner is not None and new_owner != record.staff_account_id:
+        # First, for it may be refused, and then nothing else may be done. Whoever hands over may edit as well.
+        await _hand_over(context, caller, record, owner_id, new_owner)
+        owner_id = None
+    edited = await personas.edit(context.book, persona_id, owner_id, fields)
+    if edited is None:
         raise Refusal("not_found")
     if fields:
         await audit.record(
             context.book, caller.account_id, "persona.edit", "persona", persona_id, fields=sorted(fields)
         )
-    if new_owner is not None and new_owner != record.staff_account_id:
-        await _hand_over(context, caller, record, owner_id, new_owner)
-        record = await personas.get(context.book, persona_id) or record
-    return (await _wire(context, caller, [record]))[0]
+    return (await _wire(context, caller, [edited]))[0]
 
 
 async def _hand_over(context: Context, caller: Caller, record: Persona, owner_id: int | None, new_owner: int) -> None:

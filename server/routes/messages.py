@@ -10,7 +10,7 @@ from server.actions import credits, messages
 from server.context import Context
 from server.routes.door import JSON, Call, answer
 from server.wire.codec import encode, idempotency_key
-from server.wire.responses import Items, Message
+from server.wire.responses import Message
 from storage.records import Page
 
 POLL_BYTES = 1 << 20
@@ -83,9 +83,7 @@ REPLAYED = {"Idempotent-Replayed": "true"}
 
 async def history(call: Call) -> web.Response:
     """Give a page of history, newest first."""
-    found = await messages.history(call.context, call.caller, call.query)
-    cursor = str(found[-1].id) if len(found) == call.query.limit else None
-    return answer(Items(found, cursor))
+    return answer(await messages.history(call.context, call.caller, call.query))
 
 
 async def refund(call: Call) -> web.Response:
