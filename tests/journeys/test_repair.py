@@ -9,7 +9,7 @@ from storage import credits, messages, personas, sessions
 from storage.book import Book
 from storage.sends import Send
 from tests.conftest import MakeReplica
-from tests.people import People
+from tests.people import People, Person
 from tests.servers import Replica
 from tests.sockets import SocketClient
 from tests.until import until
@@ -117,14 +117,15 @@ async def test_who_comes_is_told_to_those_who_are_there(two: tuple[Replica, Repl
     user, staff, session = await people.chat()
     desk = await SocketClient.open(staff, two[1])
 
-    async def is_known_to_be_there() -> bool:
-        return bool(await two[0].context.presence.online({str(staff.id)}))
+    async def is_known(replica: Replica, person: Person) -> bool:
+        return bool(await replica.context.presence.online({str(person.id)}))
 
-    await until(is_known_to_be_there)
+    await until(lambda: is_known(two[0], staff))
     phone = await SocketClient.open(user, two[0])
     came = await desk.event("presence")
     assert (came["session_id"], came["sender_type"], came["online"]) == (session, "user", True)
     assert (await staff.via(two[0]).get(f"/sessions/{session}")).json["user"]["online"] is True
+    await until(lambda: is_known(two[1], user))
     second = await SocketClient.open(user, two[1])
     await second.command("ping")
     with contextlib.suppress(TimeoutError):
