@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 import aiohttp
 import pytest
@@ -138,7 +139,7 @@ async def test_a_body_that_is_too_large_is_a_problem_of_the_node(
     assert told.json["title"] == "本文が64KiBを超えています。"
 
 
-async def _user_entry(make_node: MakeNode, *upstreams: Replica) -> str:
+async def _user_entry(make_node: MakeNode, *upstreams: Any) -> str:
     return (await make_node(*upstreams)).user
 
 
