@@ -39,15 +39,19 @@ def fill(body: str, values: Mapping[str, str], answers: Mapping[str, str]) -> st
 
     def value(found: re.Match[str]) -> str:
         name, _, fallback = (part.strip() for part in found.group(1).partition("|"))
-        known = answers.get(name[1:].strip(), "") if name.startswith("?") else values.get(name, "")
+        if name.startswith("?"):
+            name = "?" + name[1:].strip()
+            known = answers.get(name[1:], "")
+        else:
+            known = values.get(name, "")
         text = known.strip() or fallback
-        if not text and name not in missing:
-            missing.append(name)
+        if not text and (name or "{{}}") not in missing:
+            missing.append(name or "{{}}")
         return text
 
     filled = _PLACEHOLDER.sub(value, body)
     # Braces that are no placeholder at all are a slip of the pen; the user must not see them.
-    bare = _PLACEHOLDER.sub("", body)
+    bare = _PLACEHOLDER.sub(" ", body)
     missing += [mark for mark in ("{{", "}}") if mark in bare]
     if missing:
         raise Unresolved(missing)
@@ -101,7 +105,7 @@ async def render(
     record = await _own(context, caller, template_id)
     session = await sessions.get(context.book, body.session_id, caller.account_id)
     if session is None or session.staff_account_id != caller.account_id:
-        raise Invalid(("session_id", "is none of your chats."))
+        raise Refusal("not_found", "The session is none of your chats.")
     persona = await personas.get(context.book, session.persona_id)
     values = {"user.name": session.user_display_name, "persona.name": session.persona_name}
     for key, value in (persona.attributes if persona else {}).items():

@@ -58,7 +58,7 @@ class BodyCodec:
         errors = _field_errors(self._fields, values, strict=True)
         known = {*besides, *(field.encode_name for field in self._fields)}
         errors += [(str(name), "is not a field of this call.") for name in values if name not in known]
-        return Invalid(*(errors or [_reason(first, "body")]))
+        return Invalid(*(errors or [_reason(first, "")]))
 
 
 class CommandCodec:
@@ -108,7 +108,16 @@ def _anything(raw: bytes) -> object:
     """Decode without a type; what is no JSON at all is `malformed_body`."""
     try:
         return _decode_any(raw)
+    except msgspec.ValidationError:  # a number that no float holds: JSON all the same
+        return _read_numbers(raw)
     except _NOT_JSON as error:
+        raise _malformed(raw, error) from None
+
+
+def _read_numbers(raw: bytes) -> object:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise _malformed(raw, error) from None
 
 
@@ -187,8 +196,8 @@ def _reason(error: msgspec.ValidationError, field: str) -> tuple[str, str]:
     text = str(error)
     at = _AT.search(text)
     if at and at.group(1) and at.group(1) != field:
-        field = f"{field}.{at.group(1)}" if not at.group(1).startswith("[") else field + at.group(1)
-    return field, _AT.sub("", text).rstrip(".") + "."
+        field = field + at.group(1) if at.group(1).startswith("[") or not field else f"{field}.{at.group(1)}"
+    return field or "body", _AT.sub("", text).rstrip(".") + "."
 
 
 def _refuse_unusable(value: object, path: str) -> None:

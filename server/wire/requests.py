@@ -160,7 +160,7 @@ class Refund(Body, frozen=True):
 
 
 class NewTemplate(Body, frozen=True):
-    """A text to send often. Admins may share one with all staff."""
+    """A text to send often: one's own, or shared with all staff."""
 
     title: Annotated[str, Meta(min_length=1, max_length=100)]
     body: Annotated[str, Meta(min_length=1, max_length=4000)]
