@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ ROOMS = ("server", "channels", "storage", "migrations", "proxy", "tests")
 def add(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     parser.add_argument("--fix", action="store_true", help="format, and mend what the linter can mend")
+    parser.add_argument("--json", action="store_true", help="print one JSON object: what is wrong, check by check")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,14 +27,15 @@ def run(options: argparse.Namespace) -> int:
     if options.fix:
         _tool("ruff", "check", "--fix", "--quiet", *rooms())
         _tool("ruff", "format", "--quiet", *rooms())
-    failed = 0
+    found: dict[str, list[str]] = {}
     for name, check in CHECKS.items():
-        trouble = check()
-        print(f"{'ok    ' if not trouble else 'FAILED'}  {name}", flush=True)
-        if trouble:
-            failed += 1
-            print("\n".join(f"        {line}" for line in trouble))
-    return 1 if failed else 0
+        found[name] = trouble = check()
+        if not options.json:
+            print(f"{'FAILED' if trouble else 'ok    '}  {name}", flush=True)
+            print("".join(f"        {line}\n" for line in trouble), end="")
+    if options.json:
+        print(json.dumps(found))
+    return 1 if any(found.values()) else 0
 
 
 def rooms() -> list[str]:

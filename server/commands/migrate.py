@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 
 from migrations.run import MigrationError, migrate
 from server.__main__ import CommandError
@@ -12,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     where.add_data_dir(parser)
     parser.add_argument("--revision", default="head", help="which schema: head, base, or a revision (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,5 +27,8 @@ async def _run(options: argparse.Namespace) -> int:
             await asyncio.to_thread(migrate, url, options.revision)
         except MigrationError as error:
             raise CommandError(str(error)) from None
+    if options.json:
+        print(json.dumps({"revision": options.revision}))
+        return 0
     print("The database has the newest schema." if options.revision == "head" else f"At {options.revision}.")
     return 0

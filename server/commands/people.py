@@ -29,6 +29,7 @@ async def open_book(url: str) -> AsyncIterator[Book]:
     opened = Book(url, pool_size=4, name="concierge command")
     await opened.open()
     try:
+        await opened.fetchval("select 1")  # whether it is there is learned soon; what follows may take its time
         yield opened
     except StorageError as error:
         raise CommandError(f"PostgreSQL did not do it: {error}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from server.__main__ import CommandError
 from server.auth import HASHER, hash_token, new_token
 from server.commands import people, where
 from server.wire.codec import encode
@@ -37,17 +38,32 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--staff", type=int, required=True, help="how many staff, each with a persona")
     parser.add_argument("--credits", type=int, required=True, help="credits of each user")
     parser.add_argument("--out", type=Path, required=True, help="where the JSON lines go")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Seed and say what was made."""
-    lines = asyncio.run(_run(options))
-    descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds tokens
+    _check(options)
+    try:
+        descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds tokens
+    except OSError as error:
+        raise CommandError(f"{options.out} cannot be written: {error.strerror}.") from None
     with os.fdopen(descriptor, "wb") as out:
-        for line in lines:
+        for line in asyncio.run(_run(options)):
             out.write(encode(line) + b"\n")
+    if options.json:
+        print(encode({"users": options.users, "staff": options.staff, "out": str(options.out)}).decode())
+        return 0
     print(f"{options.users:,} users and {options.staff:,} staff, with their tokens, are in {options.out}.")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, least, most in (("users", 0, 1_000_000), ("staff", 0, 100_000), ("credits", 0, 1_000_000_000)):
+        if not least <= getattr(options, name) <= most:
+            raise CommandError(f"--{name} must be from {least} to {most:,}.", 2)
+    if options.users and not options.staff:
+        raise CommandError("Users need somebody to talk with: --staff must be at least 1.", 2)
 
 
 async def _run(options: argparse.Namespace) -> list[Seeded]:

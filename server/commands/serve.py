@@ -1,6 +1,7 @@
 """`serve`: one replica."""
 
 import argparse
+import os
 
 from server.__main__ import CommandError
 from server.settings import Settings, SettingsError
@@ -21,5 +22,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         serve(settings)
     except OSError as error:
-        raise CommandError(f"Port {settings.port} cannot be listened on: {error.strerror or error}.") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise CommandError(f"Port {settings.port} cannot be listened on: {reason}.") from None
     return 0

@@ -105,8 +105,9 @@ class Postgres:
         command = ["initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]
         done = self._tool(*command, "--no-sync", "--no-instructions")
         if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise PartError(f"The database directory {self._data} could not be made: {lines[-1] if lines else '?'}")
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing."]
+            reason = next((line for line in lines if "error:" in line), lines[-1])  # hints come after the error
+            raise PartError(f"The database directory {self._data} could not be made: {reason}")
 
     def _tool(self, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         user = self._user

@@ -154,20 +154,33 @@ def test_every_port_of_the_stack_is_looked_at_before_anything_starts(stack: Up, 
     assert {port - stack.port for port in ports(mine)} >= {0, 1, 10, 11, 20, 21}
 
 
-def test_a_broken_data_directory_is_one_line_on_stderr(stack: Up, tmp_path: Path) -> None:
-    a_file = tmp_path / "file"
-    a_file.write_text("no directory")
-    not_empty, another_version = tmp_path / "not-empty", tmp_path / "old"
-    for directory, name, text in ((not_empty, "left-over", "x"), (another_version, "PG_VERSION", "9.6\n")):
-        (directory / "postgres").mkdir(parents=True)
-        (directory / "postgres" / name).write_text(text)
-    port = str(stack.port + 100)
-    for data_dir in (a_file, Path("/proc/nowhere"), not_empty, another_version):
-        broken = concierge("up", "--no-frontend", "--data-dir", str(data_dir), "--port", port)
-        assert broken.returncode == 1, broken
-        assert len(broken.stderr.splitlines()) == 1, broken.stderr
-        assert broken.stderr.startswith("concierge: ") and "Traceback" not in broken.stdout
-        assert "ready" not in broken.stdout.splitlines()
+BROKEN = {
+    "file": "cannot be used: ",
+    "nowhere": "cannot be used: ",
+    "not-empty": "exists but is not empty",
+    "old": "initialized by PostgreSQL version 9.6, which is not compatible",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_data_directory_is_one_line_on_stderr(name: str, stack: Up, tmp_path: Path) -> None:
+    data_dir = tmp_path / name
+    match name:
+        case "file":
+            data_dir.write_text("no directory")
+        case "nowhere":
+            data_dir = Path("/proc/nowhere")
+        case "not-empty":
+            (data_dir / "postgres" / "left-over").mkdir(parents=True)
+        case "old":
+            for file in ("PG_VERSION", "postgresql.conf", "pg_hba.conf"):
+                (data_dir / "postgres").mkdir(parents=True, exist_ok=True)
+                (data_dir / "postgres" / file).write_text("9.6\n" if file == "PG_VERSION" else "")
+    broken = concierge("up", "--no-frontend", "--data-dir", str(data_dir), "--port", str(stack.port + 100))
+    assert broken.returncode == 1
+    assert len(broken.stderr.splitlines()) == 1, broken.stderr
+    assert broken.stderr.startswith("concierge: ") and BROKEN[name] in broken.stderr
+    assert "Traceback" not in broken.stdout and "ready" not in broken.stdout.splitlines()
 
 
 def test_ctrl_c_stops_everything_and_a_command_finds_the_stopped_stack(stack: Up) -> None:
