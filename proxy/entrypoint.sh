@@ -58,11 +58,13 @@ if [ "$resolver" != none ]; then
     resolve=' resolve'
 fi
 
-patience=$(sed -n 's/^PATIENCE = "\(.*\)"$/\1/p' "$here/render.py")
 API_SERVERS=
-for one in $(each "${CONCIERGE_API:-api:8000}"); do
-    plain CONCIERGE_API "$one"
-    API_SERVERS="${API_SERVERS:+$API_SERVERS }server $one$resolve $patience;"
+for how in PATIENCE LAST_RESORT; do
+    how=$(sed -n "s/^$how = \"\(.*\)\"\$/\1/p" "$here/render.py")
+    for one in $(each "${CONCIERGE_API:-api:8000}"); do
+        plain CONCIERGE_API "$one"
+        API_SERVERS="${API_SERVERS:+$API_SERVERS }server $one$resolve $how;"
+    done
 done
 [ -n "$API_SERVERS" ] || fail "CONCIERGE_API names no replica"
 

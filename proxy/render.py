@@ -18,6 +18,9 @@ PAGES = HERE / "pages"
 # How often a replica may fail before the others take its calls, and for how long: a dead one refuses at once and costs
 # nothing, a frozen one costs one call its 5 s each time it is tried again.
 PATIENCE = "max_fails=2 fail_timeout=3s"
+# The same replicas again, for when all have failed lately: one that is back is found at once, and no node ever answers
+# 502 because of what it remembers.
+LAST_RESORT = "max_fails=0 backup"
 SITE = re.compile(r"[A-Za-z0-9._-]{1,100}")
 SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
 # What may stand between two blanks of the configuration without meaning anything to Nginx.
@@ -103,7 +106,7 @@ def _values(node: Node) -> dict[str, str]:
         "WORKERS": node.workers,
         "FILES": str(node.files),
         "RESOLVER": f"resolver {node.resolver} valid=2s ipv6=off;" if node.resolver else "",
-        "API_SERVERS": " ".join(f"server {one}{resolve} {PATIENCE};" for one in node.api),
+        "API_SERVERS": " ".join(f"server {one}{resolve} {how};" for how in (PATIENCE, LAST_RESORT) for one in node.api),
         "FRONTEND_SERVERS": f"server {node.frontend}{resolve};" if node.frontend else "server 127.0.0.1:9 down;",
         "HAS_FRONTEND": "yes" if node.frontend else "no",
         "ORIGINS": " ".join(f'"{origin}" $http_origin;' for origin in node.origins),
