@@ -17,6 +17,7 @@ from server.actions import presence
 from server.actions.sweep import Sweep
 from server.auth import Passwords, Tokens
 from server.context import Context, Held, Tasks
+from server.errors import Close
 from server.limits import Limits
 from server.metrics import Metrics
 from server.middleware import surround
@@ -43,6 +44,7 @@ def build(settings: Settings) -> web.Application:
     """Give the application; everything it holds opens in order at start and closes in reverse at stop."""
     app = web.Application(client_max_size=BODY_BYTES)
     app.cleanup_ctx.append(lambda app: _house(app, settings))
+    app.on_shutdown.append(_close_sockets)
     for route in OPERATION:
         _add(app, "", route)
     for route in API:
@@ -102,6 +104,12 @@ async def _house(app: web.Application, settings: Settings) -> AsyncIterator[None
     await context.broker.stop()
     await context.limits.close()
     await book.close()
+
+
+async def _close_sockets(app: web.Application) -> None:
+    """Close what a drain has not closed, or aiohttp would wait for it."""
+    for left in app[CONTEXT].sockets:
+        left.part(Close.GOING_AWAY)
 
 
 def serve(settings: Settings) -> None:

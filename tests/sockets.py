@@ -83,3 +83,17 @@ class SocketClient:
     async def close(self) -> None:
         await self.socket.close()
         await asyncio.wait({self._task})
+
+
+def raw_handshake(token: str) -> bytes:
+    """Give the bytes that open a websocket, for clients that no library would be."""
+    lines = [
+        "GET /api/v1/ws HTTP/1.1",
+        "Host: localhost",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"Authorization: Bearer {token}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()

@@ -168,7 +168,8 @@ class Connection:
             while (payloads := await self._outbox.take()) is not None:
                 for payload in payloads:
                     await self._socket.send_frame(payload, WSMsgType.TEXT)
-        await self._close()
+        if not self._outbox.overflowed:
+            await self._close()
 
     async def _close(self) -> None:
         """Say goodbye with the code, and do not wait long for an answer."""
@@ -176,14 +177,15 @@ class Connection:
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(2 * CLOSE_SECONDS):
                 await self._socket.close(code=code or 1000, message=code.name.lower().encode() if code else b"")
-                return
-        if self._request.transport is not None:
-            self._request.transport.abort()  # what waits for a peer that never reads is memory of ours
+        transport = self._request.transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()  # what waits for a peer that never reads is memory of ours
 
     def _overflow(self) -> None:
-        """Part with a reader that is too slow: the writer may be stuck for as long as it does not read."""
-        if self._writer is not None:
-            self._writer.cancel()
+        """Part with a reader that is too slow: the writer may be stuck for as long as it does not read.
+
+        The writer is not cancelled: aiohttp lets all who wait for a full transport share one future.
+        """
         self._ending = asyncio.get_running_loop().create_task(self._close(), name="socket overflow")
 
     async def _end(self) -> None:
