@@ -26,7 +26,8 @@ begin
    and not exists (select from accounts x where x.role = 'admin' and x.status = 'active' and x.id <> p_id) then
   return 'last_admin';
  end if;
- if p_role <> a.role and p_role = 'user' and exists (select from personas p where p.staff_account_id = p_id) then
+ -- Only staff answer as a persona: an admin who owned one would leave its chats without a desk, as a user would.
+ if p_role <> a.role and exists (select from personas p where p.staff_account_id = p_id) then
   return 'owns_personas';
  end if;
  if p_role <> a.role and a.role = 'user' and exists (select from sessions s where s.user_account_id = p_id) then

@@ -66,4 +66,5 @@ def translate(error: Exception) -> StorageError:
         return Unavailable("The query took longer than statement_timeout.")
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
         return Conflict(error.constraint_name or "")
-    return QueryFailed(f"{type(error).__name__}: {error}")
+    # The kind alone: the driver quotes arguments, PostgreSQL whole rows, and what we say may be logged.
+    return QueryFailed(f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip())

@@ -141,7 +141,7 @@ async def edit(context: Context, caller: Caller, account_id: int, body: requests
     outcome = await accounts.change(context.book, account_id, body.role, body.status, name)
     match outcome:
         case "owns_personas":
-            raise Invalid(("role", "cannot become user: the account owns personas; hand them over first."))
+            raise Invalid(("role", "cannot change: the account owns personas; hand them over first."))
         case "has_sessions":
             raise Invalid(("role", "cannot change: the account has chats as a user."))
         case "last_admin" | "not_found":

@@ -139,10 +139,17 @@ def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse
         if read_query is not None:
             call.query = read_query(request.rel_url)
         if decode is not None:
-            call.body = decode(await request.read())
+            call.body = decode(await _read(request))
         return await route.handler(call)
 
     return handler
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError):  # it cannot be unpacked, or its sender hung up half-way
+        raise Refusal("malformed_body", "The body is not what its Content-Encoding or its length says.") from None
 
 
 def visitor(request: web.Request, context: Context) -> Visitor:

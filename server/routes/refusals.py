@@ -29,8 +29,6 @@ def refusal_of(error: Exception, what: str, *, safe: bool) -> Refusal:
             return Refusal("outcome_unknown")
         case web.HTTPRequestEntityTooLarge():
             return Refusal("body_too_large")
-        case web.RequestPayloadError():
-            return Refusal("malformed_body", "The body is not what its Content-Encoding or its length says.")
         case web.HTTPNotFound() | web.HTTPMethodNotAllowed():
             return Refusal("not_found", "There is no such call.")
         case web.HTTPException() if error.status < 500:

@@ -108,15 +108,12 @@ def _anything(raw: bytes) -> object:
     """Decode without a type; what is no JSON at all is `malformed_body`."""
     try:
         return _decode_any(raw)
-    except msgspec.ValidationError:  # a number that no float holds: JSON all the same
-        return _read_numbers(raw)
+    except msgspec.ValidationError:
+        pass  # a number that nothing holds, which is JSON all the same
     except _NOT_JSON as error:
         raise _malformed(raw, error) from None
-
-
-def _read_numbers(raw: bytes) -> object:
     try:
-        return json.loads(raw)
+        return json.loads(raw, parse_int=float)
     except (ValueError, RecursionError) as error:
         raise _malformed(raw, error) from None
 

@@ -108,7 +108,7 @@ async def test_what_a_persona_cannot_be_is_named(house: House, field: str, value
 
 async def test_a_number_that_nothing_can_hold_is_no_attribute(house: House) -> None:
     staff = await house.people.staff()
-    for number in ("1e999", "-1e999", "9" * 400):
+    for number in ("1e999", "-1e999", "9" * 5_000):
         raw = b'{"name": "x", "attributes": {"a": ' + number.encode() + b"}}"
         answer = await house.desk(staff).call("POST", "/personas", raw=raw)
         (field,) = answer.refused(422, "validation_failed").fields

@@ -94,6 +94,7 @@ BROKEN = {
     "a wrong value and then an end too early": b'{"%s": [], "z": ',
     "a wrong value and then invalid UTF-8": b'{"%s": [], "z": "\xff"}',
     "a wrong value and then a nest without end": b'{"%s": [], "z": ' + b"[" * 20_000,
+    "a number that nothing holds and then an end too early": b'{"%s": 1e999, "z": ',
     "two documents": b"{} {}",
     "invalid UTF-8": b'{"a": "\xff\xfe"}',
     "invalid UTF-8 in a name": b'{"\xff": 1}',
