@@ -5,10 +5,16 @@ import json
 
 import uvloop
 
-from tests.bench import lone, polls, sends
+from tests.bench import lone, polls, push, sends, sockets
 from tests.bench.house import house
 
-BENCHES = {"polls": polls.measure, "sends": sends.measure, "lone": lone.measure}
+BENCHES = {
+    "polls": polls.measure,
+    "sends": sends.measure,
+    "lone": lone.measure,
+    "push": push.measure,
+    "sockets": sockets.measure,
+}
 
 
 async def _run(names: list[str], runs: int, seconds: float, as_json: bool) -> None:

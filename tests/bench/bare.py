@@ -19,11 +19,21 @@ async def handler(request: web.Request) -> web.Response:
     return web.Response(body=b"[]", headers=HEADERS)
 
 
+async def websocket(request: web.Request) -> web.StreamResponse:
+    """Listen, and say nothing."""
+    socket: web.WebSocketResponse = web.WebSocketResponse(compress=False, heartbeat=25, max_msg_size=64 * 1024)
+    await socket.prepare(request)
+    async for _ in socket:
+        pass
+    return socket
+
+
 def main(port: int) -> None:
     """Serve on a loopback port."""
     app = web.Application()
     app.router.add_get("/api/v1/messages/poll", handler)
     app.router.add_get("/", handler)
+    app.router.add_get("/ws", websocket)
     uvloop.install()
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
 

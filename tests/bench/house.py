@@ -37,7 +37,9 @@ class House:
 
     directory: Path
     postgres: Postgres
+    replica: Part
     replica_port: int
+    bare: Part
     bare_port: int
     users: list[Seeded]
     staff: list[Seeded]
@@ -91,7 +93,7 @@ async def house() -> AsyncIterator[House]:
             await asyncio.gather(replica.start(), bare.start())
             users = [line for line in seeded if line.role == "user"]
             staff = [line for line in seeded if line.role == "staff"]
-            yield House(directory, postgres, replica_port, bare_port, users, staff)
+            yield House(directory, postgres, replica, replica_port, bare, bare_port, users, staff)
         finally:
             for part in reversed(parts):
                 await part.stop()
