@@ -15,70 +15,25 @@ other boards, and who waits holds back who came after it.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Hashable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from storage.database import DEADLINE_SECONDS, RECONNECT_PAUSE_SECONDS, Lane, Lost
-from storage.errors import LockTimeout, OutcomeUnknown, StorageError, Unavailable
+from storage.errors import LockTimeout, OutcomeUnknown, QueryFailed, StorageError, Unavailable
+from storage.flight import Counters, Flight, Ticket
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C")
 R = TypeVar("R")
-C_contra = TypeVar("C_contra", contravariant=True)
 
 # How often overdue calls are looked for: answers come at most this much after the deadline.
 SWEEP_SECONDS = 0.25
 # More calls than this waiting at once means seconds of work ahead; who comes then is told so at once.
 QUEUE_CALLS = 5_000
-
-
-class Flight(Protocol[C_contra, R]):
-    """What a batcher needs to know of its calls."""
-
-    writes: bool
-
-    def keys(self, call: C_contra) -> Sequence[Hashable]:
-        """Name what must not be in the air twice."""
-        ...
-
-    async def fly(self, lane: Lane, calls: Sequence[C_contra]) -> Sequence[R | StorageError]:
-        """Carry the calls in one round trip; one outcome for each, in their order."""
-        ...
-
-    def landed(self, call: C_contra, outcome: R, *, again: bool) -> None:
-        """Hear of each outcome as it lands, even when its caller is gone. `again`: an earlier try was lost."""
-        ...
-
-
-class Ticket(Generic[C, R]):
-    """One call on its way."""
-
-    __slots__ = ("call", "deadline", "future", "keys")
-
-    def __init__(self, call: C, future: "asyncio.Future[R]", deadline: float, keys: Sequence[Hashable]) -> None:
-        self.call = call
-        self.future = future
-        self.deadline = deadline
-        self.keys = keys
-
-    def fail(self, error: StorageError) -> None:
-        """Answer with an error, if nobody has answered yet."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class Counters:
-    """What `/metrics` reads at scrape."""
-
-    __slots__ = ("calls", "flights", "overdue", "refused", "retries")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.flights = 0
-        self.retries = 0
-        self.overdue = 0
-        self.refused = 0
 
 
 class Batcher(Generic[C, R]):
@@ -207,12 +162,21 @@ class Batcher(Generic[C, R]):
         while True:
             self.counters.flights += 1
             try:
-                return await self._flight.fly(lane, calls), sent
+                outcomes = await self._flight.fly(lane, calls)
+                if len(outcomes) != len(calls):
+                    raise ValueError(f"{len(calls)} calls have {len(outcomes)} outcomes")
+                return outcomes, sent
             except Lost as error:
                 sent = sent or error.sent
                 if time.monotonic() >= until:
                     unknown = sent and self._flight.writes
                     raise (OutcomeUnknown if unknown else Unavailable)(str(error)) from error
+            except StorageError:
+                raise
+            except Exception as error:  # a fault of ours: its calls go one by one, and all keys become free again
+                log.exception("a flight of %d failed", len(calls))
+                unknown = self._flight.writes and len(calls) == 1  # (PostgreSQL may have done its part)
+                raise (OutcomeUnknown if unknown else QueryFailed)(type(error).__name__) from error
             self.counters.retries += 1
             await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
 
@@ -237,8 +201,8 @@ class Batcher(Generic[C, R]):
         while self._stuck:
             held: set[Hashable] = set()
             for ticket in list(self._stuck):
-                if held.isdisjoint(ticket.keys) and not await self._try_aside(ticket):
-                    held.update(ticket.keys)
+                if not held.isdisjoint(ticket.keys) or not await self._try_aside(ticket):
+                    held.update(ticket.keys)  # who is held back holds back who came after it, here too
         self._side_flying = False
 
     async def _try_aside(self, ticket: Ticket[C, R]) -> bool:
@@ -264,7 +228,10 @@ class Batcher(Generic[C, R]):
         if isinstance(outcome, StorageError):
             ticket.fail(outcome)
             return
-        self._flight.landed(ticket.call, outcome, again=again)
+        try:
+            self._flight.landed(ticket.call, outcome, again=again)
+        except Exception:  # what is in the book is done, whoever hears of it
+            log.exception("a landing could not be announced")
         if not ticket.future.done():
             ticket.future.set_result(outcome)
 
