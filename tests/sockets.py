@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.people import Person
+from tests.people import Answer, Client, Person
 
 Event = dict[str, Any]
 
@@ -21,6 +21,7 @@ class SocketClient:
         self.heard: list[Event] = []
         self._refs = itertools.count(1_000)
         self._changed = asyncio.Event()
+        self._task_is_over = False
         self._task = asyncio.create_task(self._hear())
 
     @classmethod
@@ -37,11 +38,12 @@ class SocketClient:
             assert frame.type is aiohttp.WSMsgType.TEXT
             self.heard.append(json.loads(frame.data))
             self._changed.set()
+        self._task_is_over = True
         self._changed.set()
 
     @property
     def is_closed(self) -> bool:
-        return self._task.done()
+        return self._task_is_over
 
     async def until(self, found: Callable[[], Any], seconds: float = 5.0) -> Any:
         """Wait until `found` gives something, looking again whenever something was heard."""
@@ -68,11 +70,18 @@ class SocketClient:
     async def say(self, text: str | bytes) -> None:
         await (self.socket.send_str(text) if isinstance(text, str) else self.socket.send_bytes(text))
 
-    async def command(self, kind: str, **members: Any) -> Event:
+    async def command(self, kind: str, seconds: float = 8.0, **members: Any) -> Event:
         """Give the reply to a command: `ok` or `error`."""
-        ref = next(self._refs)
+        ref, began = next(self._refs), len(self.heard)
         await self.say(json.dumps({"type": kind, "ref": ref, **members}))
-        return await self.until(lambda: next((event for event in self.heard if event.get("ref") == ref), None))
+
+        def reply() -> Event | None:
+            found = next((event for event in self.heard[began:] if event.get("ref") == ref), None)
+            if found is None and self.is_closed:
+                raise aiohttp.ClientConnectionError("The socket was closed before the reply.")
+            return found
+
+        return await self.until(reply, seconds)
 
     async def closed(self, seconds: float = 5.0) -> int | None:
         """Wait for the close and give its code."""
@@ -83,6 +92,43 @@ class SocketClient:
     async def close(self) -> None:
         await self.socket.close()
         await asyncio.wait({self._task})
+
+
+class SocketDoor(Client):
+    """A client that sends by commands, and asks what is new by `resume`; everything else goes over HTTP."""
+
+    def __init__(self, person: Person, url: str) -> None:
+        super().__init__(person.http, url, person.token)
+        self._person = person
+        self._socket: SocketClient | None = None
+        self._opening = asyncio.Lock()
+
+    async def _command(self, kind: str, **members: Any) -> tuple[Answer, list[Event]]:
+        """Give the reply as HTTP would have said it, and the messages that came before it."""
+        async with self._opening:
+            if self._socket is None or self._socket.is_closed:
+                self._socket = await SocketClient.open(self._person, self.url)
+        began = len(self._socket.heard)
+        reply = await self._socket.command(kind, **members)
+        messages = [event["message"] for event in self._socket.heard[began:] if event["type"] == "message"]
+        body = {name: value for name, value in reply.items() if name not in ("type", "ref", "replayed")}
+        headers = {"Idempotent-Replayed": "true"} if reply.get("replayed") else {}
+        return Answer(reply.get("status", 201), body, headers, json.dumps(body).encode()), messages
+
+    async def send(self, session_id: int, content: str, key: str | None = None, **more: Any) -> Answer:
+        keyed = {} if key is None else {"idempotency_key": key}
+        return (await self._command("send", session_id=session_id, content=content, **keyed, **more))[0]
+
+    async def poll(self, session_id: int, last_message_id: int, **headers: str) -> Answer:
+        answer, messages = await self._command("resume", positions={session_id: last_message_id})
+        if answer.status >= 400:
+            return answer
+        missed = {row["id"]: row for row in messages if row["session_id"] == session_id}
+        return Answer(200, [missed[id_] for id_ in sorted(missed) if id_ > last_message_id], {}, b"")
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
 
 
 def raw_handshake(token: str) -> bytes:

@@ -15,13 +15,14 @@ from server.commands.audit import words
 from storage import credits
 from storage.book import Book
 from tests.conftest import MakeProcess, MakeReplica
+from tests.journeys.conftest import Via
 from tests.people import Answer, Client, People, Person
 from tests.servers import Servers
 from tests.until import until
 
 
 async def test_a_replica_killed_amid_a_thousand_sends_loses_and_doubles_nothing(
-    make_process: MakeProcess, people: People, book: Book
+    make_process: MakeProcess, people: People, via: Via, book: Book
 ) -> None:
     """Clients whose replica dies try again with their keys on the other one."""
     doomed, survivor = await make_process(), await make_process()
@@ -34,7 +35,7 @@ async def test_a_replica_killed_amid_a_thousand_sends_loses_and_doubles_nothing(
             key = f"{session}-{n}"
             for url in (doomed.url, survivor.url):
                 try:
-                    answer = await user.via(url).send(session, key, key)
+                    answer = await via(user, url).send(session, key, key)
                 except aiohttp.ClientError:
                     continue
                 if answer.status == 201:
@@ -121,10 +122,11 @@ async def _check_truth(talk: Talk, book: Book, user: Person) -> None:
 
 async def test_a_postgres_that_is_killed_and_comes_back_is_told_truthfully(
     troubled: tuple[Servers, Any, People],
+    via: Via,
 ) -> None:
     servers, replica, people = troubled
     user, _, session = await people.chat(credits=10_000)
-    talk = Talk(user.via(replica), session)
+    talk = Talk(via(user, replica), session)
     await until(lambda: _some(talk, 30))
     os.kill(servers.postgres.pid, signal.SIGKILL)
     await until(lambda: _is_down(servers))
@@ -137,12 +139,14 @@ async def test_a_postgres_that_is_killed_and_comes_back_is_told_truthfully(
     await _check_truth(talk, replica.context.book, user)
 
 
-async def test_a_postgres_that_freezes_gets_503_within_five_seconds(troubled: tuple[Servers, Any, People]) -> None:
+async def test_a_postgres_that_freezes_gets_503_within_five_seconds(
+    troubled: tuple[Servers, Any, People], via: Via
+) -> None:
     servers, replica, people = troubled
     user, _, session = await people.chat(credits=10_000)
     admin = (await people.admin()).via(replica)
     assert (await admin.get("/stats")).status == 200
-    talk = Talk(user.via(replica), session)
+    talk = Talk(via(user, replica), session)
     await until(lambda: _some(talk, 10))
     pids = _all_of_postgres(servers)
     for pid in pids:
@@ -187,7 +191,7 @@ async def test_a_row_that_an_outsider_holds_delays_only_its_own_chat(troubled: t
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
 async def test_without_redis_nobody_but_the_login_limits_notices(
-    troubled: tuple[Servers, Any, People], trouble: str
+    troubled: tuple[Servers, Any, People], via: Via, trouble: str
 ) -> None:
     servers, replica, people = troubled
     user, staff, session = await people.chat()
@@ -195,9 +199,9 @@ async def test_without_redis_nobody_but_the_login_limits_notices(
     try:
         began = time.monotonic()
         for n in range(20):
-            sent = await user.via(replica).send(session, f"{n}")
+            sent = await via(user, replica).send(session, f"{n}")
             assert sent.status == 201
-            found = await staff.via(replica).poll(session, sent.json["message"]["id"] - 1)
+            found = await via(staff, replica).poll(session, sent.json["message"]["id"] - 1)
             assert [row["content"] for row in found.json] == [f"{n}"]
         assert time.monotonic() - began < 2
         guest = Client(people.http, replica.url)

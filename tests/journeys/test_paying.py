@@ -13,15 +13,16 @@ from server.commands.audit import words
 from storage import credits, messages, personas, sessions
 from storage.book import Book
 from storage.sends import Send, Sent
+from tests.journeys.conftest import Via
 from tests.people import People, Person, balance, timeline
 from tests.servers import Replica, Servers
 
 
 async def test_of_200_sends_at_once_a_hundred_credits_pay_for_exactly_a_hundred(
-    two: tuple[Replica, Replica], people: People, book: Book
+    two: tuple[Replica, Replica], people: People, via: Via, book: Book
 ) -> None:
     user, _, session = await people.chat(credits=100)
-    doors = [user.via(replica) for replica in two]
+    doors = [via(user, replica) for replica in two]
     answers = await asyncio.gather(*(doors[n % 2].send(session, f"{n}", f"key-{n}") for n in range(200)))
     assert Counter(answer.status for answer in answers) == {201: 100, 402: 100}
     assert {answer.code for answer in answers if answer.status == 402} == {"insufficient_credits"}
@@ -31,10 +32,10 @@ async def test_of_200_sends_at_once_a_hundred_credits_pay_for_exactly_a_hundred(
 
 
 async def test_the_same_key_fifty_times_at_once_is_one_message_and_one_debit(
-    two: tuple[Replica, Replica], people: People, book: Book
+    two: tuple[Replica, Replica], people: People, via: Via, book: Book
 ) -> None:
     user, _, session = await people.chat(credits=100, cost=7)
-    doors = [user.via(replica) for replica in two]
+    doors = [via(user, replica) for replica in two]
     answers = await asyncio.gather(*(doors[n % 2].send(session, "一度だけ", "the-key") for n in range(50)))
     assert {answer.status for answer in answers} == {201}
     assert len({answer.raw for answer in answers}) == 1
@@ -43,10 +44,12 @@ async def test_the_same_key_fifty_times_at_once_is_one_message_and_one_debit(
     assert len(await timeline(book, session)) == 1
 
 
-async def test_a_key_settles_its_message_for_ever_after_closing_and_hand_over(replica: Replica, people: People) -> None:
+async def test_a_key_settles_its_message_for_ever_after_closing_and_hand_over(
+    replica: Replica, people: People, via: Via
+) -> None:
     user, staff, session = await people.chat()
     successor = await people.staff()
-    door, desk = user.via(replica), staff.via(replica)
+    door, desk = via(user, replica), via(staff, replica)
     first = await door.send(session, "覚えていますか", "k")
     answered = await desk.send(session, "はい", "k")
     persona = (await door.get(f"/sessions/{session}")).json["persona"]["id"]
@@ -151,9 +154,9 @@ async def test_a_storm_of_everything_leaves_books_that_balance(
     assert [found for found in books_.mismatches if found.account_id in ours] == [], words(books_)
 
 
-async def test_a_price_that_changed_is_refused_instead_of_charged(replica: Replica, people: People) -> None:
+async def test_a_price_that_changed_is_refused_instead_of_charged(replica: Replica, people: People, via: Via) -> None:
     user, staff, session = await people.chat(cost=2)
-    door = user.via(replica)
+    door = via(user, replica)
     persona = (await door.get(f"/sessions/{session}")).json["persona"]["id"]
     assert (await staff.via(replica).patch(f"/personas/{persona}", {"message_cost": 5})).status == 200
     refused = await door.send(session, "まだ2クレジットですか", expected_cost=2)
@@ -163,21 +166,21 @@ async def test_a_price_that_changed_is_refused_instead_of_charged(replica: Repli
 
 
 async def test_an_answer_that_another_desk_gave_first_is_shown_instead_of_doubled(
-    replica: Replica, people: People
+    replica: Replica, people: People, via: Via
 ) -> None:
     user, staff, session = await people.chat()
-    question = (await user.via(replica).send(session, "どなたかいますか")).json["message"]["id"]
-    desk = staff.via(replica)
+    question = (await via(user, replica).send(session, "どなたかいますか")).json["message"]["id"]
+    desk = via(staff, replica)
     first = await desk.send(session, "はい、ここに", seen_message_id=question)
     second = await desk.send(session, "おります", seen_message_id=question)
     assert (second.status, second.code) == (409, "newer_answer")
     assert second.json["messages"] == [first.json["message"]]
 
 
-async def test_a_refund_is_paid_once_for_ever(replica: Replica, people: People, book: Book) -> None:
+async def test_a_refund_is_paid_once_for_ever(replica: Replica, people: People, via: Via, book: Book) -> None:
     user, _, session = await people.chat(cost=4)
     admin = (await people.admin()).via(replica)
-    message = (await user.via(replica).send(session, "まちがえました")).json["message"]["id"]
+    message = (await via(user, replica).send(session, "まちがえました")).json["message"]["id"]
     answers = await asyncio.gather(*(admin.post(f"/messages/{message}/refund", {"note": "お詫び"}) for _ in range(8)))
     assert Counter(answer.status for answer in answers) == {201: 1, 200: 7}
     assert len({answer.raw for answer in answers}) == 1
