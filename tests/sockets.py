@@ -20,6 +20,7 @@ class SocketClient:
         self.socket = socket
         self.heard: list[Event] = []
         self._refs = itertools.count(1_000)
+        self._replies: dict[int, asyncio.Future[Event]] = {}
         self._changed = asyncio.Event()
         self._task_is_over = False
         self._task = asyncio.create_task(self._hear())
@@ -36,8 +37,14 @@ class SocketClient:
     async def _hear(self) -> None:
         async for frame in self.socket:
             assert frame.type is aiohttp.WSMsgType.TEXT
-            self.heard.append(json.loads(frame.data))
+            event = json.loads(frame.data)
+            self.heard.append(event)
+            if event.get("ref") in self._replies:
+                self._replies.pop(event["ref"]).set_result(event)
             self._changed.set()
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(aiohttp.ClientConnectionError("The socket was closed before the reply."))
         self._task_is_over = True
         self._changed.set()
 
@@ -72,16 +79,10 @@ class SocketClient:
 
     async def command(self, kind: str, seconds: float = 8.0, **members: Any) -> Event:
         """Give the reply to a command: `ok` or `error`."""
-        ref, began = next(self._refs), len(self.heard)
+        ref = next(self._refs)
+        reply = self._replies[ref] = asyncio.get_running_loop().create_future()
         await self.say(json.dumps({"type": kind, "ref": ref, **members}))
-
-        def reply() -> Event | None:
-            found = next((event for event in self.heard[began:] if event.get("ref") == ref), None)
-            if found is None and self.is_closed:
-                raise aiohttp.ClientConnectionError("The socket was closed before the reply.")
-            return found
-
-        return await self.until(reply, seconds)
+        return await asyncio.wait_for(reply, seconds)
 
     async def closed(self, seconds: float = 5.0) -> int | None:
         """Wait for the close and give its code."""

@@ -34,8 +34,8 @@ JITTER = 0.1
 FRAME_BYTES = 64 * 1024
 # What a peer has to answer a close; it is gone if it takes longer.
 CLOSE_SECONDS = 1.0
-# Commands of one connection that wait for the book at once: what a busy one says in the 4 s after which each is answered
-# even if PostgreSQL is frozen; some 3 KB each.
+# Commands of one connection that wait for the book at once: what a busy one says in the 4 s after which each is
+# answered even if PostgreSQL is frozen; some 3 KB each.
 RUNNING_MOST = 500
 # How long commands in flight may keep a socket open that is to close: a little longer than their own deadline.
 FINISH_SECONDS = 4.5
