@@ -47,7 +47,8 @@ class Answer:
 
     def refused(self, status: int, code: str, *fields: str) -> "Answer":
         """Check that this is a whole problem document with that code, naming exactly these fields (if any given)."""
-        assert (self.status, self.json and self.json.get("code")) == (status, code), (self.status, self.raw[:500])
+        told = self.json["code"] if isinstance(self.json, dict) and "code" in self.json else None
+        assert (self.status, told) == (status, code), (self.status, self.raw[:500])
         assert self.headers["Content-Type"] == "application/problem+json"
         assert set(self.json) >= PROBLEM, f"{PROBLEM - set(self.json)} is missing"
         assert (self.json["status"], self.json["retryable"]) == (status, CODES[code].retryable)

@@ -1,12 +1,16 @@
 """Logins in use: they slide, and when one is revoked its sockets close."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from server.auth import worth
+from server.auth import Caller, worth
 from server.context import Context
 from server.errors import Close, Refusal
 from storage import logins
 from storage.records import Login
+
+T = TypeVar("T")
 
 # Tokens in one question to the book: a primary-key probe each.
 LOGINS_AT_ONCE = 1_000
@@ -18,6 +22,22 @@ def slide(context: Context, login: Login) -> None:
     if context.tokens.slides_at(login):
         until = datetime.now(UTC) + context.tokens.lifetime(login.role)
         context.tasks.start(logins.extend(context.book, login.token_hash, until), "slide login")
+
+
+def as_long_as_it_holds(
+    context: Context, caller: Caller, read: Callable[[], Awaitable[T]]
+) -> Callable[[], Awaitable[T]]:
+    """Make a reading for a call that may be held: who is logged out or suspended meanwhile reads nothing more.
+
+    Right after the call came in this asks nobody; later it is a check like that of any call.
+    """
+
+    async def checked() -> T:
+        if context.tokens.remembered(caller.token_hash) is None:
+            await context.tokens.check(context.book.checks, caller.token_hash)
+        return await read()
+
+    return checked
 
 
 def revoked(context: Context) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from msgspec import UNSET
 
 from server.actions import announce, waiting
+from server.actions.logins import as_long_as_it_holds
 from server.auth import Caller
 from server.context import Context
 from server.errors import Invalid, Refusal
@@ -113,7 +114,7 @@ async def since(context: Context, caller: Caller, poll: Poll, wait_seconds: int 
             context,
             caller.account_id,
             wait_seconds,
-            lambda: messages.since(context.book, context.book.polls, position),
+            as_long_as_it_holds(context, caller, lambda: messages.since(context.book, context.book.polls, position)),
             lambda page: bool(page.messages) or page.status == "closed",
         )
     except messages.NoSession:

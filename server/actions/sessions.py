@@ -6,6 +6,7 @@ from datetime import datetime
 from msgspec import UNSET
 
 from server.actions import announce, waiting
+from server.actions.logins import as_long_as_it_holds
 from server.auth import Caller
 from server.context import Context
 from server.errors import Invalid, Refusal
@@ -130,7 +131,9 @@ async def changes(
         context,
         caller.account_id,
         wait_seconds,
-        lambda: sessions.changes(context.book, caller.account_id, known, CHANGES_MOST),
+        as_long_as_it_holds(
+            context, caller, lambda: sessions.changes(context.book, caller.account_id, known, CHANGES_MOST)
+        ),
         lambda found: bool(found.items or found.gone),
     )
     items = await _wire(context, caller, found.items)
