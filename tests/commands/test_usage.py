@@ -34,7 +34,10 @@ BAD_USAGE = [
     "seed --users 1 --staff 0 --credits 1 --out x",
     "seed --users 1 --staff 1 --credits 3000000000 --out x",
     "load --seconds 0",
-    "load --door window",
+    "load --way pigeon",
+    "load --users 0",
+    "load --people no-such-file",
+    "load --url http://127.0.0.1:9",
     "openapi --colour",
     "audit everything",
 ]
