@@ -133,6 +133,11 @@ class Presence:
         now = self._now()
         return here | {member for member, until in zip(elsewhere, scores or (), strict=False) if until and until > now}
 
+    async def is_elsewhere(self, member: str) -> bool:
+        """Whether a member who has just come here is online through another replica already; no when Redis is away."""
+        scores = await self._ask(lambda: self._redis.zmscore("online", [member]))
+        return bool(scores and scores[0] and scores[0] > self._now())
+
     async def listing(self, group: str) -> list[Present]:
         """Everybody of a group who is online, at most 10,000; only who is here when Redis does not answer in time."""
         found = await self._ask(

@@ -24,13 +24,10 @@ def words_of(caller: Caller) -> tuple[str, str, str]:
     )
 
 
-async def arrive(context: Context, caller: Caller) -> None:
+def arrive(context: Context, caller: Caller) -> None:
     """Count a socket."""
-    words = words_of(caller)
-    was_online = await context.presence.online({words[0]})
-    context.presence.arrive(*words)
-    if not was_online:
-        context.tasks.start(tell(context, caller.account_id, True), "presence")
+    if context.presence.arrive(*words_of(caller)):
+        context.tasks.start(_appear(context, caller), "presence")
 
 
 def leave(context: Context, caller: Caller) -> None:
@@ -39,19 +36,14 @@ def leave(context: Context, caller: Caller) -> None:
 
 
 def touch(context: Context, caller: Caller) -> None:
-    """Note a call: its account is online for 60 s. Never waits."""
-    if context.presence.is_here(str(caller.account_id)):
-        context.presence.touch(*words_of(caller))
-    else:
+    """Note a call: its account is online for 60 s."""
+    if context.presence.touch(*words_of(caller)):
         context.tasks.start(_appear(context, caller), "presence")
 
 
 async def _appear(context: Context, caller: Caller) -> None:
-    """Who calls here for the first time may have been online elsewhere all along."""
-    words = words_of(caller)
-    was_online = await context.presence.online({words[0]})
-    context.presence.touch(*words)
-    if not was_online:
+    """Tell who came, unless it has been here all along through another replica."""
+    if not await context.presence.is_elsewhere(str(caller.account_id)):
         await tell(context, caller.account_id, True)
 
 

@@ -135,7 +135,7 @@ class Connection:
             hello = await self._hello()
             await self._socket.prepare(self._request)
             arrived = True
-            await presence.arrive(context, self._caller)
+            presence.arrive(context, self._caller)
             await self._socket.send_frame(hello, WSMsgType.TEXT)
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="socket writer")
             await self._read()
