@@ -172,6 +172,13 @@ class People:
         return user, staff, await self.session(user, await self.persona(staff, cost))
 
 
+def lasting(value: Any) -> Any:
+    """Give JSON without who is online, which comes and goes."""
+    if isinstance(value, dict):
+        return {name: lasting(item) for name, item in value.items() if name != "online"}
+    return [lasting(item) for item in value] if isinstance(value, list) else value
+
+
 async def balance(book: Book, account_id: int) -> tuple[int, int]:
     """Give an account's balance and the sum of its entries."""
     row = await book.fetchrow(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import Answer, Client
+from tests.people import Answer, Client, lasting
 from tests.routes.conftest import House
 from tests.until import until
 
@@ -27,7 +27,7 @@ async def test_who_knows_nothing_gets_everything_as_the_inbox_shows_it(house: Ho
     other = await house.people.session(user, await house.people.persona(staff))
     for client in (house.desk(user), house.desk(staff)):
         found = await _changes(client, {})
-        assert found["items"] == (await client.get("/sessions")).items
+        assert lasting(found["items"]) == lasting((await client.get("/sessions")).items)
         assert {item["id"] for item in found["items"]} == {session, other}
         assert found["gone"] == []
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from storage import accounts
-from tests.people import Person
+from tests.people import Person, lasting
 from tests.routes.conftest import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -78,12 +78,13 @@ async def test_only_an_active_staff_account_can_take_over_and_a_refusal_changes_
             await accounts.change(house.book, to, None, "suspended", None)
         case _:
             to = 2**63 - 1
-    before = (await house.desk(old).get(f"/personas/{persona}")).json
+    before = lasting((await house.desk(old).get(f"/personas/{persona}")).json)
     for by in (old, await house.people.admin()):
         change = {"name": "半分だけ", "message_cost": 9, "staff_account_id": to}
         answer = await house.desk(by).patch(f"/personas/{persona}", change)
         answer.refused(422, "validation_failed", "staff_account_id")
-    assert (await house.desk(old).get(f"/personas/{persona}")).json == before, "neither name nor price nor owner"
+    after = lasting((await house.desk(old).get(f"/personas/{persona}")).json)
+    assert after == before, "neither name nor price nor owner"
     assert (await house.desk(old).get(f"/sessions/{chats[0][1]}")).json["revision"] == 1
 
 

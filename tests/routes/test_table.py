@@ -114,13 +114,16 @@ async def test_a_body_that_is_no_json_is_malformed(caller: Client, route: Route,
     answer.refused(400, "malformed_body")
 
 
+SQUEEZED = zlib.compress(b'{"a": "' + b"x" * (1 << 23) + b'"}')
+"""8 MiB in 8 KiB."""
+
+
 @each_call_with_a_body
 async def test_a_huge_body_is_too_large(caller: Client, route: Route) -> None:
     huge = b'{"a": "' + b"x" * 65_536 + b'"}'
     (await caller.call(route.method, cases.path(route), raw=huge)).refused(413, "body_too_large")
     bomb = {"Content-Encoding": "deflate"}
-    squeezed = zlib.compress(huge * 1_000)
-    (await caller.call(route.method, cases.path(route), raw=squeezed, headers=bomb)).refused(413, "body_too_large")
+    (await caller.call(route.method, cases.path(route), raw=SQUEEZED, headers=bomb)).refused(413, "body_too_large")
     broken = await caller.call(route.method, cases.path(route), raw=b"nothing that was squeezed", headers=bomb)
     broken.refused(400, "malformed_body")
     just_fits = json.dumps({"a": "x" * (65_536 - 9)}).encode()
