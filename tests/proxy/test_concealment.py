@@ -148,7 +148,9 @@ async def visit(
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await SocketClient.open(guest, url, **FORGED)
     # Limits, and what Nginx has to say of a replica that dies or is not there: its error log names clients.
-    refused = [await Client(marked, entries[0], headers=FORGED).call("POST", "/auth/login", raw=b"") for _ in range(90)]
+    refused = [
+        await Client(marked, entries[0], headers=FORGED).call("POST", "/auth/login", raw=b"") for _ in range(150)
+    ]
     assert 429 in {answer.status for answer in refused} or "staff" not in somebody.role
     for replica in trail.replicas:
         os.kill(replica.pid, signal.SIGKILL)

@@ -184,7 +184,7 @@ async def test_too_many_calls_are_limited_at_the_user_entry_and_not_where_limits
         tries = (Client(people.http, url).call("POST", "/auth/login", raw=b"no json") for _ in range(count))
         return list(await asyncio.gather(*tries))
 
-    for url, burst in ((limited.staff, 60), (limited.user, 200)):
+    for url, burst in ((limited.staff, 120), (limited.user, 200)):
         answers = await statuses(url, burst + 40)
         refused = [answer for answer in answers if answer.status == 429]
         assert 20 <= len(refused) <= 40
