@@ -98,7 +98,7 @@ class Part:
         """
         if self._before_start is not None:
             self._before_start()
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # nodes write users' addresses
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(),

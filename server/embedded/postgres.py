@@ -94,12 +94,11 @@ class Postgres:
         places.open_way(BINARIES / "postgres", self._user)
         self._run = places.socket_directory(self.directory)
         places.own(self._run, self._user)
-        self._run.chmod(0o700)
         self._data.mkdir(exist_ok=True)
         places.own(self._data, self._user)
-        places.open_way(self._data / "x", self._user)
-        places.open_way(self._run / "x", self._user)
-        self._data.chmod(0o700)
+        for directory in (self._run, self._data):
+            places.open_way(directory, self._user)
+            directory.chmod(0o700)  # whoever may enter is trusted: nobody but postgres, and root
         if self.is_fresh:
             self._make_cluster()
 

@@ -60,6 +60,15 @@ def test_a_fresh_directory_becomes_a_stack_that_tells_what_runs_where(stack: Up)
     assert "concierge-demo" in printed and said["node_secret"] not in printed
 
 
+def test_nobody_else_on_the_machine_may_enter_where_the_secrets_are(stack: Up) -> None:
+    """PostgreSQL trusts whoever reaches its socket, so nobody else may."""
+    for name in ("run", "postgres", "logs"):
+        assert stat.S_IMODE((stack.data_dir / name).stat().st_mode) == 0o700, name
+    for name in ("stack.json", "node-secret"):
+        assert stat.S_IMODE((stack.data_dir / name).stat().st_mode) == 0o600, name
+    assert stat.S_IMODE((stack.data_dir / "bell" / "run" / "redis.sock").stat().st_mode) == 0o700
+
+
 @pytest.mark.parametrize("name", ["user1", "user5", "staff1", "staff2", "admin"])
 async def test_everybody_of_the_demo_can_log_in_by_the_right_entry(
     name: str, stack: Up, http: aiohttp.ClientSession
