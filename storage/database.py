@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from storage.errors import GONE, OutcomeUnknown, Unavailable, translate
+from storage.errors import GONE, OutcomeUnknown, Unavailable, gone, translate, wrote
 
 T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -233,10 +233,12 @@ class Database:
         """
         until = time.monotonic() + deadline
         connection = await self._acquire(until)
-        lost: type[Unavailable | OutcomeUnknown] = OutcomeUnknown if writes else Unavailable
+        lost = OutcomeUnknown if writes else gone()
         try:
             async with asyncio.timeout(max(0.1, until - time.monotonic())):
-                return await work(connection)
+                answer = await work(connection)
+                wrote.set(writes or wrote.get())
+                return answer
         except GONE as error:
             if isinstance(error, ValueError):
                 raise translate(error) from error
@@ -258,10 +260,10 @@ class Database:
                 async with asyncio.timeout(max(0.1, until - time.monotonic())):
                     return await self._pool.acquire()
             except TimeoutError as error:
-                raise Unavailable("PostgreSQL gave no connection in time.") from error
+                raise gone()("PostgreSQL gave no connection in time.") from error
             except (*GONE, asyncpg.PostgresError) as error:
                 if time.monotonic() + RECONNECT_PAUSE_SECONDS > until - CONNECT_SECONDS:
-                    raise Unavailable(str(error)) from error
+                    raise gone()(str(error)) from error
                 await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
 
     def _drop(self, connection: Any) -> None:

@@ -8,7 +8,12 @@ StorageError
 └── QueryFailed      anything else that PostgreSQL refuses: a fault of ours
 """
 
+from contextvars import ContextVar
+
 import asyncpg
+
+# Whether this request has written: what fails after that is not "surely not done" any more.
+wrote: ContextVar[bool] = ContextVar("wrote", default=False)
 
 
 class StorageError(Exception):
@@ -21,6 +26,11 @@ class Unavailable(StorageError):
 
 class OutcomeUnknown(StorageError):
     """PostgreSQL went away in the middle. Whether it was done is not known."""
+
+
+def gone() -> type[Unavailable | OutcomeUnknown]:
+    """Give the error of a question that PostgreSQL could not be asked."""
+    return OutcomeUnknown if wrote.get() else Unavailable
 
 
 class LockTimeout(StorageError):

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from server.embedded import places
 from server.embedded.part import Part, PartError
@@ -67,7 +68,7 @@ class Postgres:
 
     def url_of(self, database: str) -> str:
         """Where another database of this cluster is."""
-        return f"postgresql://postgres@/{database}?host={self._run}"
+        return f"postgresql://postgres@/{database}?host={quote(str(self._run))}"
 
     @property
     def is_fresh(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from server.embedded import places
 from server.embedded.part import Part
@@ -26,7 +27,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
 
     async def start(self) -> None:
         """Start it.

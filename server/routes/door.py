@@ -3,6 +3,7 @@
 A `Route` says all that there is to know about a path; the OpenAPI document is made of the same words.
 """
 
+import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,7 @@ from server.auth import Caller, hash_token
 from server.context import Context
 from server.errors import Refusal
 from server.wire.codec import BodyCodec, QueryCodec, encode
+from storage.errors import wrote
 from storage.records import Role
 
 CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
@@ -33,6 +35,8 @@ ADMIN: frozenset[Role] = frozenset(("admin",))
 USER_COOKIE = "concierge_login"
 STAFF_COOKIE = "concierge_staff"
 SAFE_METHODS = ("GET", "HEAD")
+# A call of several questions to a PostgreSQL that hangs is answered within 5 s as well.
+ANSWER_SECONDS = 4.5
 
 JSON = "application/json"
 PREFER = istr("Prefer")
@@ -103,6 +107,8 @@ class Route:
     status: int = 200
     also: tuple[int, ...] = ()
     codes: tuple[str, ...] = ()
+    bounded: bool = True
+    """Whether the call's time is bounded here: the hot paths are by their flights, a held call by its wait."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Request headers that the call understands, with their meaning."""
     replies: Mapping[str, str] = field(default_factory=dict)
@@ -127,6 +133,7 @@ def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse
     """Make aiohttp's handler of a route."""
     decode = BodyCodec(route.body) if route.body else None
     read_query = QueryCodec(route.query) if route.query else None
+    unsafe = route.method not in SAFE_METHODS
 
     async def handler(request: web.Request) -> web.StreamResponse:
         context = request.app[CONTEXT]
@@ -136,11 +143,16 @@ def handle(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse
             if caller.role not in route.roles:
                 raise Refusal("forbidden")
         call = Call(request, context, caller)
+        if unsafe:
+            wrote.set(False)  # requests of one connection share a context
         if read_query is not None:
             call.query = read_query(request.rel_url)
         if decode is not None:
             call.body = decode(await _read(request))
-        return await route.handler(call)
+        if not route.bounded:
+            return await route.handler(call)
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await route.handler(call)
 
     return handler
 

@@ -25,7 +25,9 @@ def refusal_of(error: Exception, what: str, *, safe: bool) -> Refusal:
             return error
         case Unavailable() | LockTimeout():
             return Refusal("unavailable")
-        case OutcomeUnknown():
+        case TimeoutError() if safe:
+            return Refusal("unavailable")
+        case OutcomeUnknown() | TimeoutError():
             return Refusal("outcome_unknown")
         case web.HTTPRequestEntityTooLarge():
             return Refusal("body_too_large")

@@ -20,10 +20,11 @@ from server.auth import Caller
 from server.context import Context
 from server.errors import Close, Refusal, problem
 from server.routes.commands import COMMANDS, SAFE
-from server.routes.door import Call, check_handshake_origin
+from server.routes.door import ANSWER_SECONDS, Call, check_handshake_origin
 from server.routes.refusals import language_of, refusal_of
 from server.wire import frames
 from server.wire.codec import CommandCodec, encode, ref_of
+from storage.errors import wrote
 
 log = logging.getLogger(__name__)
 
@@ -222,12 +223,15 @@ class Connection:
         task.add_done_callback(self._running.discard)
 
     async def _do(self, command: frames.AnyCommand) -> None:
+        safe = isinstance(command, SAFE)
         try:
-            async for reply in COMMANDS[type(command)](self._context, self._caller, command):
-                self._outbox.hear(reply)
+            wrote.set(False)
+            async with asyncio.timeout(ANSWER_SECONDS if safe else None):
+                async for reply in COMMANDS[type(command)](self._context, self._caller, command):
+                    self._outbox.hear(reply)
         except Exception as error:
             what = f"command {type(command).__name__.lower()}"
-            self._refuse(refusal_of(error, what, safe=isinstance(command, SAFE)), command.ref)
+            self._refuse(refusal_of(error, what, safe=safe), command.ref)
 
     def _may_type(self, session_id: int) -> bool:
         """Say whether it is time to tell once more that one is typing."""

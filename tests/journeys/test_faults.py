@@ -59,6 +59,10 @@ async def test_a_replica_killed_amid_a_thousand_sends_loses_and_doubles_nothing(
     assert not [found for found in books.mismatches if found.account_id in ours], words(books)
 
 
+# What a busy test machine may add to a promise.
+SLACK_SECONDS = 1.0
+
+
 @pytest.fixture
 async def troubled(own_servers: Servers, make_replica: MakeReplica) -> AsyncIterator[tuple[Servers, Any, People]]:
     """Give a replica with servers of its own, and people there."""
@@ -91,8 +95,9 @@ class Talk:
     async def _once(self, key: str) -> None:
         began = time.monotonic()
         self.sends[key] = await self.client.send(self.session, key, key)
+        between = time.monotonic()
         self.polls.append(await self.client.poll(self.session, 0))
-        self.longest_seconds = max(self.longest_seconds, (time.monotonic() - began) / 2)
+        self.longest_seconds = max(self.longest_seconds, between - began, time.monotonic() - between)
 
     async def end(self) -> None:
         self._stop.set()
@@ -134,7 +139,7 @@ async def test_a_postgres_that_is_killed_and_comes_back_is_told_truthfully(
     before = len(talk.sends)
     await until(lambda: _some(talk, before + 30), 10)
     await talk.end()
-    assert talk.longest_seconds < 5
+    assert talk.longest_seconds < 5 + SLACK_SECONDS
     assert (await user.via(replica).send(session, "後で")).status == 201, "it recovers without a restart"
     await _check_truth(talk, replica.context.book, user)
 
@@ -162,7 +167,7 @@ async def test_a_postgres_that_freezes_gets_503_within_five_seconds(
             os.kill(pid, signal.SIGCONT)
     await until(lambda: _sends(user.via(replica), session), 10)
     await talk.end()
-    assert talk.longest_seconds < 5
+    assert talk.longest_seconds < 5 + SLACK_SECONDS
     assert "outcome_unknown" in talk.codes()
     await _check_truth(talk, replica.context.book, user)
 
