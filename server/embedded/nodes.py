@@ -106,7 +106,7 @@ class NginxNode:
             limits=environment.get("CONCIERGE_LIMITS") != "off",
             workers=WORKERS,
             files=FILES_MOST if hard == resource.RLIM_INFINITY else min(FILES_MOST, hard),
-            pages=str(pages),
+            pages=pages.name,  # as Nginx sees it from its folder, whose path may hold anything
         )
 
     def _command(self) -> list[str]:

@@ -151,7 +151,8 @@ def _descendants(pid: int) -> list[int]:
 @cache
 def _shared() -> tuple[TemporaryDirectory[str], Up]:
     directory = TemporaryDirectory(prefix="concierge-test-")
-    return directory, Up(Path(directory.name) / "data", free_base()).start()
+    # A path as people have them: with a blank, and with what means something in URLs and in Nginx's configuration.
+    return directory, Up(Path(directory.name) / "データ 100% #1", free_base()).start()
 
 
 @pytest.fixture(scope="session")
