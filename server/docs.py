@@ -100,8 +100,8 @@ class _Page:
         other = "en" if self.language == "ja" else "ja"
         yield f"<nav><a href='?lang={other}' lang={other}>{self.word('other')}</a>"
         yield f"<a href=openapi.json>{self.word('document')}</a>"
-        for name in (*groups, "frames", "codes", "shapes"):
-            yield f"<a href='#{name}'>{self.word(name) if name in WORDS else '/' + escape(name)}</a>"
+        yield from (f"<a href='#{escape(name)}'>/{escape(name)}</a>" for name in groups)
+        yield from (f"<a href='#{name}'>{self.word(name)}</a>" for name in ("frames", "codes", "shapes"))
         yield "</nav>"
         for name, calls in groups.items():
             yield f"<section id={escape(name)}><h2>/{escape(name)}</h2>"

@@ -78,8 +78,9 @@ class MessageEvent(Event, frozen=True, tag="message"):
 
     message: Message
     prev_id: int
-    revision: int
-    """The session's, after this message; 0 when it is told again by a resume or a repair: the heads say it then."""
+    revision: Annotated[
+        int, Meta(description="The session's, after this message; 0 when it is told again: the heads say it then.")
+    ]
     idempotency_key: str | UnsetType = UNSET
 
 
