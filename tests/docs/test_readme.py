@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.__main__ import COMMANDS
-from server.commands.account import add
+from server.commands import account, load
 from server.settings import table
 from tests.docs.pages import READMES, blocks, exists, page, tables, without_code
 from tests.embedded.stacks import Up, wait_for
@@ -30,8 +30,7 @@ def here(text: str, stack: Up) -> str:
 
 def chat(name: str) -> list[str]:
     """Give the lines of the chat with curl: what stands between the start and the client."""
-    _start, *talk, _client = blocks(name, "sh")
-    return [line for block in talk for line in block.splitlines()]
+    return [line for block in blocks(name, "sh")[1:6] for line in block.splitlines()]
 
 
 def run_lines(lines: list[str], more: str = "") -> list[str]:
@@ -64,7 +63,7 @@ def test_the_client_prints_the_chat_and_what_comes(name: str, stack: Up, tmp_pat
     lines = [here(line, stack) for line in chat(name)]
     *_, names = run_lines(lines, '\necho "$TOKEN $CHAT $DESK"')
     token, chat_id, desk = names.split()
-    command = blocks(name, "sh")[-1].strip().replace('"$TOKEN"', token).replace('"$CHAT"', chat_id).split()
+    command = blocks(name, "sh")[6].strip().replace('"$TOKEN"', token).replace('"$CHAT"', chat_id).split()
     assert command[:2] == ["python3", "follow.py"]
     with (tmp_path / "printed").open("wb") as out:
         follower = subprocess.Popen([sys.executable, *command[1:]], cwd=tmp_path, stdout=out, stderr=out)
@@ -90,6 +89,17 @@ def test_the_settings_are_all_there_with_their_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
+def test_the_load_that_is_shown_is_understood(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    load.add(parser)
+    shown = parser.parse_args(blocks(name, "sh")[7].splitlines()[-1].split()[2:])
+    assert (shown.users, shown.way) == (1_000, "socket")
+    (row,) = (row for rows in tables(name) for row in rows if row[0].startswith("`load"))
+    told = parser.parse_args(re.sub(r"[][]", "", row[0].strip("`")).split()[1:])
+    assert told == parser.parse_args([]), "the table tells the defaults"
+
+
+@pytest.mark.parametrize("name", READMES)
 def test_every_command_is_there_and_no_other(name: str) -> None:
     told = next(rows for rows in tables(name) if any("`serve`" in row[0] for row in rows))
     verbs = ["create", "suspend", "activate", "password", "role", "grant"]
@@ -97,7 +107,7 @@ def test_every_command_is_there_and_no_other(name: str) -> None:
     assert sorted(word for word in words if word not in verbs) == sorted(set(COMMANDS) - {"account"})
     assert [word for word in words if word in verbs] == verbs
     parser = argparse.ArgumentParser()
-    add(parser)
+    account.add(parser)
     actions = next(action for action in parser._actions if isinstance(action.choices, dict))
     assert list(actions.choices or ()) == verbs
 
@@ -112,7 +122,7 @@ def test_the_readmes_are_twins() -> None:
     assert {*re.findall(r"`[^`]+`", english)} == {*re.findall(r"`[^`]+`", japanese)}
 
 
-@pytest.mark.parametrize("name", [*READMES, "ARCHITECTURE.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [*READMES, "ARCHITECTURE.md", "CHANGELOG.md", "OPERATIONS.md"])
 def test_every_link_leads_to_a_page(name: str) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", page(name)):
         assert link.startswith("http") or exists(link), link
