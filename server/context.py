@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,24 +48,31 @@ class Held:
 
     def __init__(self) -> None:
         self.draining = False
-        self._waiters: dict[int, set[Waiter]] = {}
+        self._waiters: dict[int, dict[Waiter, Callable[[], bool]]] = {}
 
     def __len__(self) -> int:
         """How many calls are held."""
         return sum(len(waiters) for waiters in self._waiters.values())
 
-    def add(self, account_id: int, waiter: Waiter, most: int) -> bool:
-        """Hold one more call of an account, unless it has `most` already or the replica drains."""
-        waiters = self._waiters.setdefault(account_id, set())
+    def add(self, account_id: int, waiter: Waiter, most: int, is_gone: Callable[[], bool]) -> bool:
+        """Hold one more call of an account, unless it has `most` already or the replica drains.
+
+        Args:
+            is_gone: whether the call's client has hung up; such a call makes room for the next.
+        """
+        waiters = self._waiters.setdefault(account_id, {})
+        if len(waiters) >= most:
+            for left in [held for held, gone in waiters.items() if gone()]:
+                del waiters[left]
         if self.draining or len(waiters) >= most:
             return False
-        waiters.add(waiter)
+        waiters[waiter] = is_gone
         return True
 
     def remove(self, account_id: int, waiter: Waiter) -> None:
         """Hold it no longer."""
-        waiters = self._waiters.get(account_id, set())
-        waiters.discard(waiter)
+        waiters = self._waiters.get(account_id, {})
+        waiters.pop(waiter, None)
         if not waiters:
             self._waiters.pop(account_id, None)
 

@@ -99,8 +99,10 @@ async def _refusal(context: Context, call: Send, sent: Sent) -> Refusal:
             return Refusal(other)
 
 
-async def since(context: Context, caller: Caller, poll: Poll, wait_seconds: int = 0) -> tuple[Page, bool]:
-    """Give what came after a position; with `wait_seconds`, hold the answer until there is something or it closes.
+async def since(
+    context: Context, caller: Caller, poll: Poll, patience: waiting.Patience = waiting.NONE
+) -> tuple[Page, bool]:
+    """Give what came after a position; with patience, hold the answer until there is something or it closes.
 
     Returns:
         The page, and whether the call was held.
@@ -108,12 +110,12 @@ async def since(context: Context, caller: Caller, poll: Poll, wait_seconds: int 
     context.limits.take_poll(caller.account_id)
     position = messages.Position(caller.account_id, poll.session_id, poll.last_message_id)
     try:
-        if wait_seconds <= 0:  # the usual poll, without any ceremony
+        if patience.seconds <= 0:  # the usual poll, without any ceremony
             return await messages.since(context.book, context.book.polls, position), False
         return await waiting.until(
             context,
             caller.account_id,
-            wait_seconds,
+            patience,
             as_long_as_it_holds(context, caller, lambda: messages.since(context.book, context.book.polls, position)),
             lambda page: bool(page.messages) or page.status == "closed",
         )

@@ -123,14 +123,14 @@ async def inbox(context: Context, caller: Caller, query: InboxQuery) -> response
 
 
 async def changes(
-    context: Context, caller: Caller, known: dict[int, int], wait_seconds: int = 0
+    context: Context, caller: Caller, known: dict[int, int], patience: waiting.Patience = waiting.NONE
 ) -> tuple[responses.SessionChanges, bool]:
     """Give the sessions whose revision differs from what the client knows; with a wait, once there are some."""
     context.limits.take_poll(caller.account_id)
     found, held = await waiting.until(
         context,
         caller.account_id,
-        wait_seconds,
+        patience,
         as_long_as_it_holds(
             context, caller, lambda: sessions.changes(context.book, caller.account_id, known, CHANGES_MOST)
         ),

@@ -2,13 +2,23 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from channels import Waiter
 from server.actions.announce import topic
 from server.context import Context
 
 T = TypeVar("T")
+
+
+class Patience(NamedTuple):
+    """How long a client would wait for news, and whether it has hung up meanwhile."""
+
+    seconds: int
+    is_gone: Callable[[], bool]
+
+
+NONE = Patience(0, lambda: False)
 
 # Longer holds would meet the 30 s of proxies.
 WAIT_MOST_SECONDS = 25
@@ -17,7 +27,11 @@ HELD_MOST = 20
 
 
 async def until(
-    context: Context, account_id: int, seconds: int, read: Callable[[], Awaitable[T]], is_news: Callable[[T], bool]
+    context: Context,
+    account_id: int,
+    patience: Patience,
+    read: Callable[[], Awaitable[T]],
+    is_news: Callable[[T], bool],
 ) -> tuple[T, bool]:
     """Read the book, and again whenever the account's bell rings, until there is news or the time is over.
 
@@ -27,7 +41,8 @@ async def until(
         What was read last, and whether the call was held at all.
     """
     waiter = Waiter()
-    if seconds <= 0 or not context.held.add(account_id, waiter, HELD_MOST):
+    seconds = patience.seconds
+    if seconds <= 0 or not context.held.add(account_id, waiter, HELD_MOST, patience.is_gone):
         return await read(), False
     deadline = time.monotonic() + min(seconds, WAIT_MOST_SECONDS)
     context.broker.join(waiter, topic(account_id))

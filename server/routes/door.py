@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from msgspec import Struct
 from multidict import CIMultiDict, istr
 
-from server.actions import presence
+from server.actions import presence, waiting
 from server.actions.logins import slide
 from server.auth import Caller, hash_token
 from server.context import Context
@@ -82,11 +82,14 @@ class Call:
         return value
 
     @property
-    def wait_seconds(self) -> int:
-        """How long the client would wait for news (`Prefer: wait=…`, RFC 7240); 0 if it would not."""
+    def patience(self) -> waiting.Patience:
+        """How long the client would wait for news (`Prefer: wait=…`, RFC 7240)."""
         prefer = self.request.headers.get(PREFER)
         found = _WAIT.search(prefer) if prefer else None
-        return int(found.group(1)) if found else 0
+        return waiting.Patience(int(found.group(1)), self._is_gone) if found else waiting.NONE
+
+    def _is_gone(self) -> bool:
+        return self.request.transport is None or self.request.transport.is_closing()
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

@@ -26,8 +26,8 @@ BUSY_POLLS = 500
 
 async def poll(call: Call) -> web.Response:
     """Give what came after a position: a bare JSON array, ascending."""
-    wait = call.wait_seconds
-    page, held = await messages.since(call.context, call.caller, call.query, wait)
+    patience = call.patience
+    page, held = await messages.since(call.context, call.caller, call.query, patience)
     body, more = _rows(page) if page.messages else (b"[]", False)
     headers = CIMultiDict(
         {
@@ -39,7 +39,7 @@ async def poll(call: Call) -> web.Response:
     if page.credit_balance is not None:
         headers[BALANCE] = str(page.credit_balance)
     if held:
-        headers["Preference-Applied"] = f"wait={min(wait, 25)}"
+        headers["Preference-Applied"] = f"wait={min(patience.seconds, 25)}"
     return web.Response(body=body, headers=headers)
 
 

@@ -19,9 +19,9 @@ async def inbox(call: Call) -> web.Response:
 
 async def changes(call: Call) -> web.Response:
     """Give what changed since the client last looked."""
-    wait = call.wait_seconds
-    found, held = await sessions.changes(call.context, call.caller, call.body.known, wait)
-    return answer(found, headers={"Preference-Applied": f"wait={min(wait, 25)}"} if held else None)
+    patience = call.patience
+    found, held = await sessions.changes(call.context, call.caller, call.body.known, patience)
+    return answer(found, headers={"Preference-Applied": f"wait={min(patience.seconds, 25)}"} if held else None)
 
 
 async def get(call: Call) -> web.Response:

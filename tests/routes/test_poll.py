@@ -296,3 +296,24 @@ async def test_a_drain_lets_the_held_go(house: House) -> None:
     assert (await asyncio.wait_for(held, 2)).raw == b"[]"
     at_once = await asyncio.wait_for(user.via(leaving).poll(session, 0, Prefer="wait=20"), 2)
     assert at_once.raw == b"[]"
+
+
+async def test_calls_whose_client_hung_up_make_room_for_others(house: House) -> None:
+    user, _, session = await house.people.chat()
+    desk = house.desk(user)
+    gone = [asyncio.create_task(desk.poll(session, 0, Prefer="wait=20")) for _ in range(20)]
+    await until(lambda: _is_held(house, 20))
+    for call in gone:
+        call.cancel()
+    await asyncio.wait(gone)
+
+    async def is_held() -> bool:
+        before = len(house.here.context.held)
+        call = asyncio.create_task(desk.poll(session, 0, Prefer="wait=20"))
+        done, _ = await asyncio.wait({call}, timeout=0.2)
+        call.cancel()
+        return not done and before > 0
+
+    await until(is_held)
+    house.here.context.held.drain()
+    house.here.context.held.draining = False
