@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from server.__main__ import CommandError
 from server.commands import where
 from server.embedded.part import PartError
 from server.embedded.stack import Stack, StackOptions, ports
+
+# Parts end when their supervisor dies; a replica that drains takes longest.
+LEFTOVERS_SECONDS = 10.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +43,7 @@ def run(options: argparse.Namespace) -> int:
         demo=not options.no_demo,
     )
     with _only_one(chosen.data_dir):
-        for port in ports(chosen):
-            _check_free(port)
+        _wait_for_ports(chosen)
         try:
             return asyncio.run(_up(chosen))
         except PartError as error:
@@ -59,7 +62,8 @@ def _only_one(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = os.open(data_dir / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CommandError(f"The data directory {data_dir} cannot be used: {error.strerror}.") from None
+        why = "it is a file" if data_dir.is_file() else error.strerror
+        raise CommandError(f"The data directory {data_dir} cannot be used: {why}.") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -73,13 +77,24 @@ def _only_one(data_dir: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _check_free(port: int) -> None:
+def _wait_for_ports(options: StackOptions) -> None:
+    """Make sure that every port is free; after an `up` that was killed its parts may still be on their way out."""
+    was_killed = (options.data_dir / "stack.json").exists()
+    until = time.monotonic() + (LEFTOVERS_SECONDS if was_killed else 0)
+    while (port := next((port for port in ports(options) if not _is_free(port)), None)) is not None:
+        if time.monotonic() >= until:
+            raise CommandError(f"Port {port} is in use. Stop what uses it, or choose another --port.")
+        time.sleep(0.1)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise CommandError(f"Port {port} is in use. Stop what uses it, or choose another --port.") from None
+            return False
+    return True
 
 
 async def _up(options: StackOptions) -> int:

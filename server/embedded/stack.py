@@ -158,7 +158,7 @@ class Stack:
         """Give the nodes' secret, made once for a data directory."""
         path = self._file("node-secret")
         if not path.exists():
-            _write_private(path, secrets.token_urlsafe(32))
+            _write_private(path, secrets.token_hex(32))
         return path.read_text().strip()
 
     def _file(self, name: str) -> Path:

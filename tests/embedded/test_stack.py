@@ -113,6 +113,13 @@ async def _true(value: bool) -> bool:
     return value
 
 
+async def test_an_up_that_is_killed_takes_its_parts_along_and_the_next_may_start_at_once(stack: Up) -> None:
+    parts = stack.everybody()
+    await asyncio.to_thread(stack.stop, signal.SIGKILL)
+    await asyncio.to_thread(stack.start)
+    await until(lambda: _true(not any(Path(f"/proc/{pid}").exists() for pid in parts)), 10)
+
+
 PARTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "PostgreSQL": lambda stack: stack["postgres"],
     "Valkey": lambda stack: stack["redis"],
