@@ -1,5 +1,6 @@
 """One house for a whole file of tests: two replicas that share the book and the bell, and people."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -60,3 +61,9 @@ async def house(servers: Servers) -> AsyncIterator[House]:
         made.here = await made.replica(limits="off")
         made.there = await made.replica(limits="off")
         yield made
+
+
+async def fill(client: Client, session: int, count: int, content: str = "{n}") -> list[int]:
+    """Send so many messages and give their ids."""
+    sent = await asyncio.gather(*(client.send(session, content.format(n=n)) for n in range(count)))
+    return [answer.done(201)["message"]["id"] for answer in sent]

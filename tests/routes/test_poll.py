@@ -6,18 +6,11 @@ from datetime import datetime
 
 import pytest
 
-from tests.people import Answer, Client
-from tests.routes.conftest import House
-from tests.until import until
+from tests.routes.conftest import House, fill
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FIELDS = {"id", "session_id", "sender_type", "sender_id", "content", "credit_cost", "created_at"}
-
-
-async def _fill(client: Client, session: int, count: int, content: str = "{n}") -> list[int]:
-    sent = await asyncio.gather(*(client.send(session, content.format(n=n)) for n in range(count)))
-    return [answer.done(201)["message"]["id"] for answer in sent]
 
 
 async def test_a_row_has_exactly_the_seven_fields(house: House) -> None:
@@ -38,7 +31,7 @@ async def test_a_row_has_exactly_the_seven_fields(house: House) -> None:
 
 async def test_both_sides_poll_the_same_rows_in_order_from_any_replica(house: House) -> None:
     user, staff, session = await house.people.chat()
-    ids = await _fill(house.desk(user), session, 10)
+    ids = await fill(house.desk(user), session, 10)
     rows = [
         await person.via(replica).poll(session, 0) for person in (user, staff) for replica in (house.here, house.there)
     ]
@@ -50,14 +43,14 @@ async def test_both_sides_poll_the_same_rows_in_order_from_any_replica(house: Ho
 async def test_nothing_new_is_an_empty_array(house: House) -> None:
     user, _, session = await house.people.chat()
     assert (await house.desk(user).poll(session, 0)).raw == b"[]"
-    (sent,) = await _fill(house.desk(user), session, 1)
+    (sent,) = await fill(house.desk(user), session, 1)
     for after in (sent, sent + 1_000_000, 2**63 - 1):
         assert (await house.desk(user).poll(session, after)).raw == b"[]"
 
 
 async def test_at_most_500_rows_come_and_the_rest_when_asked_again_from_the_last(house: House) -> None:
     user, _, session = await house.people.chat(credits=600)
-    ids = sorted(await _fill(house.desk(user), session, 520))
+    ids = sorted(await fill(house.desk(user), session, 520))
     first = await house.desk(user).poll(session, 0)
     assert [row["id"] for row in first.done()] == ids[:500]
     assert first.headers["X-Next-Poll-Ms"] == "0", "more is waiting"
@@ -72,7 +65,7 @@ async def test_at_most_500_rows_come_and_the_rest_when_asked_again_from_the_last
 )
 async def test_at_most_a_mebibyte_comes_and_nothing_is_skipped(house: House, what: str, content: str) -> None:
     user, _, session = await house.people.chat(credits=150)
-    ids = sorted(await _fill(house.desk(user), session, 90, content))
+    ids = sorted(await fill(house.desk(user), session, 90, content))
     seen: list[int] = []
     pages = 0
     while len(seen) < 90:
@@ -87,7 +80,7 @@ async def test_at_most_a_mebibyte_comes_and_nothing_is_skipped(house: House, wha
 
 async def test_a_page_boundary_of_the_batched_lane_hides_nothing(house: House) -> None:
     user, staff, session = await house.people.chat(credits=100)
-    ids = sorted(await _fill(house.desk(user), session, 34))
+    ids = sorted(await fill(house.desk(user), session, 34))
     for count in (31, 32, 33, 34):
         answers = await asyncio.gather(*(house.desk(staff).poll(session, [0, *ids][34 - count]) for _ in range(3)))
         for answer in answers:
@@ -154,8 +147,8 @@ async def test_missing_and_malformed_parameters_are_all_named(house: House) -> N
 async def test_another_chats_message_is_no_cursor_here(house: House) -> None:
     user, staff, session = await house.people.chat()
     other = await house.people.session(user, await house.people.persona(staff))
-    (elsewhere,) = await _fill(house.desk(user), other, 1)
-    await _fill(house.desk(user), session, 1)
+    (elsewhere,) = await fill(house.desk(user), other, 1)
+    await fill(house.desk(user), session, 1)
     (await house.desk(user).poll(session, elsewhere)).refused(422, "validation_failed", "last_message_id")
     assert (await house.desk(user).poll(other, elsewhere)).raw == b"[]"
 
@@ -175,145 +168,9 @@ async def test_somebody_elses_chat_is_not_found(house: House) -> None:
 
 async def test_a_closed_chat_can_be_polled_and_is_not_waited_for(house: House) -> None:
     user, staff, session = await house.people.chat()
-    (sent,) = await _fill(house.desk(user), session, 1)
+    (sent,) = await fill(house.desk(user), session, 1)
     (await house.desk(staff).post(f"/sessions/{session}/close")).done()
     assert len((await house.desk(user).poll(session, 0)).done()) == 1
     began = time.monotonic()
     assert (await house.desk(user).poll(session, sent, Prefer="wait=20")).raw == b"[]"
     assert time.monotonic() - began < 2
-
-
-async def _is_held(house: House, count: int = 1) -> bool:
-    return len(house.here.context.held) >= count
-
-
-async def _held(
-    house: House, client: Client, session: int, after: int, prefer: str = "wait=20"
-) -> asyncio.Task[Answer]:
-    task = asyncio.create_task(client.poll(session, after, Prefer=prefer))
-    await until(lambda: _is_held(house))
-    assert not task.done()
-    return task
-
-
-async def test_a_held_poll_is_woken_by_a_message_sent_elsewhere(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    held = await _held(house, house.desk(user), session, 0)
-    sent = (await staff.via(house.there).send(session, "お待たせしました")).done(201)["message"]
-    sent_at = time.monotonic()
-    answer = await held
-    assert time.monotonic() - sent_at < 1
-    assert answer.done() == [sent]
-    assert answer.headers["Preference-Applied"] == "wait=20"
-    assert not len(house.here.context.held), "nobody is forgotten in the house"
-
-
-async def test_a_held_poll_is_woken_by_the_close(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    held = await _held(house, house.desk(user), session, 0)
-    (await staff.via(house.there).post(f"/sessions/{session}/close")).done()
-    assert (await asyncio.wait_for(held, 2)).raw == b"[]"
-
-
-async def test_a_held_poll_is_woken_when_its_chat_is_handed_over(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    successor = await house.people.staff()
-    persona = (await house.desk(user).get(f"/sessions/{session}")).json["persona"]["id"]
-    held = await _held(house, house.desk(staff), session, 0)
-    moved = await staff.via(house.there).patch(f"/personas/{persona}", {"staff_account_id": successor.id})
-    assert moved.status == 200
-    (await asyncio.wait_for(held, 2)).refused(404, "not_found")
-
-
-async def test_a_held_poll_is_not_woken_by_another_chat(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    other = await house.people.session(user, await house.people.persona(staff))
-    held = await _held(house, house.desk(user), session, 0)
-    await _fill(staff.via(house.there), other, 3)
-    assert len((await house.desk(user).poll(other, 0)).json) == 3, "it could have been heard"
-    assert not held.done()
-    (sent,) = await _fill(staff.via(house.here), session, 1)
-    assert [row["id"] for row in (await held).json] == [sent]
-
-
-async def test_news_that_is_there_already_is_not_waited_for(house: House) -> None:
-    user, _, session = await house.people.chat()
-    await _fill(house.desk(user), session, 2)
-    answer = await asyncio.wait_for(house.desk(user).poll(session, 0, Prefer="wait=25"), 2)
-    assert len(answer.done()) == 2
-
-
-async def test_a_wait_without_news_ends_with_an_empty_array(house: House) -> None:
-    user, _, session = await house.people.chat()
-    began = time.monotonic()
-    ways = ("wait=1", "respond-async, wait=1", "wait=1;x=y", "respond-async;a=b, wait=1")
-    answers = await asyncio.gather(*(house.desk(user).poll(session, 0, Prefer=prefer) for prefer in ways))
-    assert 0.9 < time.monotonic() - began < 3
-    assert {(answer.raw, answer.headers["Preference-Applied"]) for answer in answers} == {(b"[]", "wait=1")}
-
-
-@pytest.mark.parametrize("prefer", ["wait=0", "wait", "wait=-5", "wait=soon", "return=minimal", "await=20", ""])
-async def test_a_preference_that_asks_for_no_wait_holds_nobody(house: House, prefer: str) -> None:
-    user, _, session = await house.people.chat()
-    answer = await asyncio.wait_for(house.desk(user).poll(session, 0, Prefer=prefer), 2)
-    assert (answer.raw, "Preference-Applied" in answer.headers) == (b"[]", False)
-
-
-async def test_the_wait_is_never_longer_than_25_seconds(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    held = await _held(house, house.desk(user), session, 0, "wait=3600")
-    await _fill(house.desk(staff), session, 1)
-    assert (await held).headers["Preference-Applied"] == "wait=25"
-
-
-async def test_the_21st_held_call_of_an_account_answers_at_once(house: House) -> None:
-    user, staff, session = await house.people.chat()
-    desk = house.desk(user)
-    held = [asyncio.create_task(desk.poll(session, 0, Prefer="wait=20")) for _ in range(20)]
-    await until(lambda: _is_held(house, 20))
-    at_once = await asyncio.wait_for(desk.poll(session, 0, Prefer="wait=20"), 2)
-    assert (at_once.raw, "Preference-Applied" in at_once.headers) == (b"[]", False)
-    changes = asyncio.wait_for(desk.post("/sessions/changes", {"known": {str(session): 1}}, Prefer="wait=20"), 2)
-    assert (await changes).status == 200
-    other, other_staff, theirs = await house.people.chat()
-    elsewhere = asyncio.create_task(house.desk(other).poll(theirs, 0, Prefer="wait=20"))
-    await until(lambda: _is_held(house, 21))
-    await _fill(house.desk(staff), session, 1)
-    await _fill(house.desk(other_staff), theirs, 1)
-    assert all(len(answer.json) == 1 for answer in await asyncio.gather(*held, elsewhere))
-
-
-async def test_a_drain_lets_the_held_go(house: House) -> None:
-    leaving = await house.replica()
-    user, _, session = await house.people.chat()
-    held = asyncio.create_task(user.via(leaving).poll(session, 0, Prefer="wait=20"))
-
-    async def is_held() -> bool:
-        return len(leaving.context.held) == 1
-
-    await until(is_held)
-    leaving.context.held.drain()
-    assert (await asyncio.wait_for(held, 2)).raw == b"[]"
-    at_once = await asyncio.wait_for(user.via(leaving).poll(session, 0, Prefer="wait=20"), 2)
-    assert at_once.raw == b"[]"
-
-
-async def test_calls_whose_client_hung_up_make_room_for_others(house: House) -> None:
-    user, _, session = await house.people.chat()
-    desk = house.desk(user)
-    gone = [asyncio.create_task(desk.poll(session, 0, Prefer="wait=20")) for _ in range(20)]
-    await until(lambda: _is_held(house, 20))
-    for call in gone:
-        call.cancel()
-    await asyncio.wait(gone)
-
-    async def is_held() -> bool:
-        before = len(house.here.context.held)
-        call = asyncio.create_task(desk.poll(session, 0, Prefer="wait=20"))
-        done, _ = await asyncio.wait({call}, timeout=0.2)
-        call.cancel()
-        return not done and before > 0
-
-    await until(is_held)
-    house.here.context.held.drain()
-    house.here.context.held.draining = False
