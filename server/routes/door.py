@@ -40,7 +40,8 @@ ANSWER_SECONDS = 4.5
 
 JSON = "application/json"
 PREFER = istr("Prefer")
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])")
+# (Names of preferences know no case, values may be quoted.)
+_WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*(\d{1,9}|"\d{1,9}")(?:$|[,;\s])', re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,10 @@ class Call:
     @property
     def patience(self) -> waiting.Patience:
         """How long the client would wait for news (`Prefer: wait=…`, RFC 7240)."""
-        prefer = self.request.headers.get(PREFER)
-        found = _WAIT.search(prefer) if prefer else None
-        return waiting.Patience(int(found.group(1)), self._is_gone) if found else waiting.NONE
+        if PREFER not in self.request.headers:
+            return waiting.NONE
+        found = _WAIT.search(",".join(self.request.headers.getall(PREFER)))
+        return waiting.Patience(int(found.group(1).strip('"')), self._is_gone) if found else waiting.NONE
 
     def _is_gone(self) -> bool:
         return self.request.transport is None or self.request.transport.is_closing()

@@ -75,10 +75,18 @@ async def test_news_that_is_there_already_is_not_waited_for(house: House) -> Non
 async def test_a_wait_without_news_ends_with_an_empty_array(house: House) -> None:
     user, _, session = await house.people.chat()
     began = time.monotonic()
-    ways = ("wait=1", "respond-async, wait=1", "wait=1;x=y", "respond-async;a=b, wait=1")
+    ways = ("wait=1", "respond-async, wait=1", "wait=1;x=y", "respond-async;a=b, wait=1", "Wait = 1", 'wait="1"')
     answers = await asyncio.gather(*(house.desk(user).poll(session, 0, Prefer=prefer) for prefer in ways))
     assert 0.9 < time.monotonic() - began < 3
     assert {(answer.raw, answer.headers["Preference-Applied"]) for answer in answers} == {(b"[]", "wait=1")}
+
+
+async def test_a_preference_may_stand_in_a_header_of_its_own(house: House) -> None:
+    user, _, session = await house.people.chat()
+    headers = [("Authorization", f"Bearer {user.token}"), ("Prefer", "return=minimal"), ("Prefer", "wait=1")]
+    path = f"{house.here.url}/api/v1/messages/poll?session_id={session}&last_message_id=0"
+    async with house.people.http.get(path, headers=headers) as response:
+        assert response.headers["Preference-Applied"] == "wait=1"
 
 
 @pytest.mark.parametrize("prefer", ["wait=0", "wait", "wait=-5", "wait=soon", "return=minimal", "await=20", ""])
