@@ -44,6 +44,14 @@ async def test_a_held_poll_is_woken_by_the_close(house: House) -> None:
     assert (await asyncio.wait_for(held, 2)).raw == b"[]"
 
 
+async def test_a_closed_chat_holds_nobody_and_calls_nobody_back_soon(house: House) -> None:
+    user, staff, session = await house.people.chat()
+    (await house.desk(staff).post(f"/sessions/{session}/close")).done()
+    answer = await asyncio.wait_for(house.desk(user).poll(session, 0, Prefer="wait=20"), 2)
+    assert answer.raw == b"[]"
+    assert int(answer.headers["X-Next-Poll-Ms"]) >= 900
+
+
 async def test_a_held_poll_is_woken_when_its_chat_is_handed_over(house: House) -> None:
     user, staff, session = await house.people.chat()
     successor = await house.people.staff()
