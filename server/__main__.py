@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 # Each is a module of `server.commands`, imported only when asked for: `up` must not wait for what `bench` needs.
 COMMANDS = {
@@ -31,12 +32,18 @@ class CommandError(Exception):
         self.code = code
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells bad usage in one sentence as well; `--help` has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        self.exit(2, f"{self.prog}: {message.rstrip('.')}; see {self.prog} --help.\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="concierge", description="A multi-site concierge chat platform.", allow_abbrev=False
-    )
+    parser = Parser(prog="concierge", description="A multi-site concierge chat platform.", allow_abbrev=False)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, says in COMMANDS.items():
