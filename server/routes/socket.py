@@ -215,6 +215,8 @@ class Connection:
             self._bad(refusal, ref_of(text))
             return
         if isinstance(command, frames.Typing) and not self._may_type(command.session_id):
+            if command.ref is not None:
+                self._say(frames.Ok(ref=command.ref))
             return
         while len(self._running) >= RUNNING_MOST:  # the peer waits at its own socket
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)

@@ -105,7 +105,7 @@ async def test_typing_is_told_to_the_other_side_and_not_too_often(two: tuple[Rep
     phone, desk = await SocketClient.open(user, two[0]), await SocketClient.open(staff, two[1])
     for _ in range(3):
         await phone.say(f'{{"type": "typing", "session_id": {session}}}')
-    assert (await phone.command("ping"))["type"] == "ok"
+    assert (await phone.command("typing", session_id=session))["type"] == "ok", "too early to tell, yet answered"
     typing = await desk.event("typing")
     assert (typing["session_id"], typing["sender_type"]) == (session, "user")
     await desk.command("typing", session_id=session)
