@@ -104,6 +104,10 @@ CODES: dict[str, Code] = {
 }
 
 
+# How soon to try again after a 503: what is away is back within seconds, or another replica answers.
+UNAVAILABLE_MS = 1_000
+
+
 class Refusal(Exception):
     """The house says no.
 
@@ -136,6 +140,7 @@ class Invalid(Refusal):
 def problem(refusal: Refusal, request_id: str, language: str) -> dict[str, Any]:
     """Give the members of the problem document, its words in `language` (`ja` or anything else for English)."""
     code = CODES[refusal.code]
+    pause = {"retry_after_ms": UNAVAILABLE_MS} if code.status == 503 else {}
     title = code.japanese if language == "ja" else code.english
     return {
         "type": f"/docs#{refusal.code}",
@@ -145,6 +150,7 @@ def problem(refusal: Refusal, request_id: str, language: str) -> dict[str, Any]:
         "code": refusal.code,
         "retryable": code.retryable,
         "request_id": request_id,
+        **pause,
         **refusal.extra,
     }
 

@@ -54,6 +54,8 @@ class Answer:
         assert (self.json["status"], self.json["retryable"]) == (status, CODES[code].retryable)
         assert self.json["type"].endswith(code) and self.json["title"] and self.json["detail"]
         assert self.json["request_id"] == self.headers["X-Request-Id"]
+        if CODES[code].retryable:
+            assert 0 < self.json["retry_after_ms"] <= 1000 * int(self.headers["Retry-After"])
         if code == "validation_failed":
             assert self.json["errors"] and all(error["message"] for error in self.json["errors"])
         if fields:

@@ -50,12 +50,10 @@ def respond(request: web.Request, refusal: Refusal, request_id: str) -> web.Resp
     headers = CIMultiDict({hdrs.CONTENT_TYPE: "application/problem+json"})
     if refusal.status == 401:
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    if "retry_after_ms" in refusal.extra:
-        headers[hdrs.RETRY_AFTER] = str(ceil(refusal.extra["retry_after_ms"] / 1000))
-    elif refusal.status == 503:
-        headers[hdrs.RETRY_AFTER] = "1"
-    body = encode(problem(refusal, request_id, language_of(request)))
-    response = web.Response(body=body, status=refusal.status, headers=headers)
+    members = problem(refusal, request_id, language_of(request))
+    if "retry_after_ms" in members:
+        headers[hdrs.RETRY_AFTER] = str(ceil(members["retry_after_ms"] / 1000))
+    response = web.Response(body=encode(members), status=refusal.status, headers=headers)
     if request.content.exception() is not None:  # nobody knows where the next request would begin
         response.force_close()
     return response
