@@ -113,13 +113,16 @@ async def entries(database: Database, account_id: int, before: int | None, limit
 BALANCES = """
 select a.id, a.credit_balance, coalesce((select e.id from credit_entries e where e.account_id = a.id
   order by e.id desc limit 1), 0)
-from accounts a where a.id = any($1::bigint[]) and ($2::timestamptz is null or a.updated_at > $2)
+from accounts a where a.id = any($1::bigint[]) and a.role = 'user'
+  and (a.updated_at > $2 or a.id = any($3::bigint[]))
 """
 
 
-async def balances(database: Database, account_ids: Sequence[int], since: datetime | None) -> list[Balance]:
-    """Give the balances of some accounts, or of those that changed after `since`."""
-    return [Balance(*row) for row in await database.fetch(BALANCES, list(account_ids), since)]
+async def balances(
+    database: Database, account_ids: Sequence[int], since: datetime, besides: Sequence[int]
+) -> list[Balance]:
+    """Give the balances of the users among some accounts that changed after `since`, and of those in `besides`."""
+    return [Balance(*row) for row in await database.fetch(BALANCES, list(account_ids), since, list(besides))]
 
 
 class Mismatch(Struct, frozen=True):

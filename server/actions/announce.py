@@ -12,6 +12,7 @@ from server.context import Context
 from server.wire import frames, responses
 from server.wire.codec import encode
 from storage import repair, sessions
+from storage.accounts import Balance
 from storage.records import Entry, Message, SenderType, Session
 from storage.sends import Send, Sent
 
@@ -94,9 +95,15 @@ def gone_event(session_ids: Sequence[int]) -> bytes:
     return encode(frames.Gone(session_ids=list(session_ids)))
 
 
-def heads_event(states: Sequence[sessions.Head]) -> bytes:
-    """Give the event that says how far an account's sessions are."""
-    return encode(frames.Heads(heads=head_states(states)))
+def heads_event(states: Sequence[sessions.Head], newest: Balance | None) -> bytes:
+    """Give the event that says how far an account's sessions are, and a user's balance."""
+    return encode(
+        frames.Heads(
+            heads=head_states(states),
+            credit_balance=newest.credit_balance if newest else UNSET,
+            credit_entry_id=newest.credit_entry_id if newest else UNSET,
+        )
+    )
 
 
 def head_states(states: Sequence[sessions.Head]) -> dict[int, frames.HeadState]:

@@ -92,8 +92,7 @@ class Sweep:
             connected = [int(name.partition(":")[2]) for name in self._context.broker.hub.topics()]
             if self._floor is not None and connected:
                 await self._messages(connected, self._floor)
-                await self._heads(connected, self._floor)
-                await self._balances(connected, self._floor)
+                await self._states(connected, self._floor)
             await self._gone(connected)
             self._floor = mark
             self._context.seen.forget_older_than(began - 2 * (LATE_SECONDS + ROUND_SECONDS))
@@ -104,7 +103,20 @@ class Sweep:
         for found in await repair.fresh(self._context.book, floor.message_id, seen, connected, quiet):
             announce.again(self._context, found)
 
-    async def _heads(self, connected: list[int], floor: repair.Mark) -> None:
+    async def _states(self, connected: list[int], floor: repair.Mark) -> None:
+        """Tell how far sessions and balances are, where that changed since the last round."""
+        changed = await self._changed_heads(connected, floor)
+        found = await credits.balances(self._context.book, connected, floor.since, list(changed))
+        balances = {balance.account_id: balance for balance in found}
+        for account_id, heads in changed.items():
+            self._deliver(account_id, announce.heads_event(heads, balances.get(account_id)))
+        for account_id, balance in balances.items():
+            if self._told_balances.get(account_id) != balance.credit_entry_id:
+                event = announce.balance_event(balance.credit_balance, balance.credit_entry_id)
+                self._deliver(account_id, event)
+        self._told_balances = {id_: balance.credit_entry_id for id_, balance in balances.items()}
+
+    async def _changed_heads(self, connected: list[int], floor: repair.Mark) -> dict[int, list[sessions.Head]]:
         changed: dict[int, list[sessions.Head]] = {}
         told: dict[tuple[int, int], int] = {}
         for head in await sessions.heads(self._context.book, connected, floor.since):
@@ -113,17 +125,7 @@ class Sweep:
             if self._told_heads.get(key) != head.revision:
                 changed.setdefault(head.account_id, []).append(head)
         self._told_heads = told
-        for account_id, heads in changed.items():
-            self._deliver(account_id, announce.heads_event(heads))
-
-    async def _balances(self, connected: list[int], floor: repair.Mark) -> None:
-        told: dict[int, int] = {}
-        for balance in await credits.balances(self._context.book, connected, floor.since):
-            told[balance.account_id] = balance.credit_entry_id
-            if self._told_balances.get(balance.account_id) != balance.credit_entry_id:
-                event = announce.balance_event(balance.credit_balance, balance.credit_entry_id)
-                self._deliver(balance.account_id, event)
-        self._told_balances = told
+        return changed
 
     async def _gone(self, connected: list[int]) -> None:
         """Tell who lost a persona since the last round which sessions went with it."""

@@ -49,6 +49,8 @@ async def test_every_kind_of_lost_bell_is_repaired(replica: Replica, people: Peo
         return {"message_id": first.id, "revision": revision} in heads
 
     await phone.until(says_the_head, REPAIRED_SECONDS)
+    assert all({"credit_balance", "credit_entry_id"} <= set(event) for event in phone.events("heads"))
+    assert not any("credit_balance" in event for event in desk.events("heads")), "staff pay nothing"
     assert (await phone.event("balance", REPAIRED_SECONDS))["credit_balance"] == 106
     await personas.hand_over(book, lost, None, other.id)
     assert (await desk.event("gone", REPAIRED_SECONDS))["session_ids"] == [lost_session]
