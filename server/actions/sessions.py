@@ -14,6 +14,7 @@ from server.wire import responses
 from server.wire.codec import cut, read_cursor
 from server.wire.requests import InboxQuery
 from storage import accounts, sessions
+from storage.accounts import Balance
 from storage.errors import Conflict
 from storage.records import Session
 
@@ -122,22 +123,33 @@ async def inbox(context: Context, caller: Caller, query: InboxQuery) -> response
     return responses.Items(await _wire(context, caller, page), cursor)
 
 
+async def _balance(context: Context, caller: Caller) -> Balance | None:
+    """Give the balance of a user; nobody else has one."""
+    return await accounts.balance(context.book, caller.account_id) if caller.is_user else None
+
+
 async def changes(
     context: Context, caller: Caller, known: dict[int, int], patience: waiting.Patience = waiting.NONE
 ) -> tuple[responses.SessionChanges, bool]:
-    """Give the sessions whose revision differs from what the client knows; with a wait, once there are some."""
+    """Give the sessions whose revision differs from what the client knows, and a user's balance.
+
+    With patience, once there are some, or the balance is another.
+    """
     context.limits.take_poll(caller.account_id)
-    found, held = await waiting.until(
+    before = await _balance(context, caller) if patience.seconds else None
+
+    async def look() -> tuple[sessions.Changes, Balance | None]:
+        found = await sessions.changes(context.book, caller.account_id, known, CHANGES_MOST)
+        return found, await _balance(context, caller)
+
+    (found, newest), held = await waiting.until(
         context,
         caller.account_id,
         patience,
-        as_long_as_it_holds(
-            context, caller, lambda: sessions.changes(context.book, caller.account_id, known, CHANGES_MOST)
-        ),
-        lambda found: bool(found.items or found.gone),
+        as_long_as_it_holds(context, caller, look),
+        lambda seen: bool(seen[0].items or seen[0].gone) or (before is not None and seen[1] != before),
     )
     items = await _wire(context, caller, found.items)
-    newest = await accounts.balance(context.book, caller.account_id) if caller.is_user else None
     return responses.SessionChanges(
         items,
         found.gone,

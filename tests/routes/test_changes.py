@@ -159,6 +159,16 @@ async def test_a_held_call_is_woken_by_what_happens_elsewhere(house: House, what
     assert [item["id"] for item in found["items"]] == [session]
 
 
+async def test_a_held_call_is_woken_by_a_new_balance(house: House) -> None:
+    user, _, _ = await house.people.chat(credits=100)
+    held = await _held(house, house.desk(user), await _known(house.desk(user)))
+    admin = (await house.people.admin()).via(house.there)
+    gift = {"account_id": user.id, "amount": 5, "note": "gift"}
+    entry = (await admin.post("/credits/grants", gift)).done(201)
+    found = await asyncio.wait_for(held, 2)
+    assert found == {"items": [], "gone": [], "credit_balance": 105, "credit_entry_id": entry["id"]}
+
+
 async def test_a_held_desk_is_told_of_what_is_gone_and_of_what_came(house: House) -> None:
     _, old, session = await house.people.chat()
     new = await house.people.staff()
