@@ -137,6 +137,14 @@ class Invalid(Refusal):
         super().__init__("validation_failed", " ".join(f"{f}: {m}" for f, m in errors), errors=named)
 
 
+class KeyReused(Refusal):
+    """An idempotency key came again with something else; like every 422, it names its field."""
+
+    def __init__(self) -> None:
+        why = {"field": "Idempotency-Key", "message": "was used for something else before."}
+        super().__init__("idempotency_key_reused", errors=[why])
+
+
 def problem(refusal: Refusal, request_id: str, language: str) -> dict[str, Any]:
     """Give the members of the problem document, its words in `language` (`ja` or anything else for English)."""
     code = CODES[refusal.code]

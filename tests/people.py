@@ -56,7 +56,7 @@ class Answer:
         assert self.json["request_id"] == self.headers["X-Request-Id"]
         if CODES[code].retryable:
             assert 0 < self.json["retry_after_ms"] <= 1000 * int(self.headers["Retry-After"])
-        if code == "validation_failed":
+        if status == 422:
             assert self.json["errors"] and all(error["message"] for error in self.json["errors"])
         if fields:
             assert sorted(self.fields) == sorted(fields)

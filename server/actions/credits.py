@@ -3,7 +3,7 @@
 from server.actions import announce
 from server.auth import Caller
 from server.context import Context
-from server.errors import Invalid, Refusal
+from server.errors import Invalid, KeyReused, Refusal
 from server.wire import requests, responses
 from server.wire.codec import cut, read_cursor
 from storage import accounts, audit, credits, messages
@@ -91,7 +91,7 @@ async def _first(context: Context, booking: Grant) -> responses.Entry:
     entry = first.entry
     same = (entry.account_id, entry.amount, entry.kind, entry.note, first.reference)
     if same != (booking.account_id, booking.amount, booking.kind, booking.note, booking.reference):
-        raise Refusal("idempotency_key_reused")
+        raise KeyReused()
     return responses.Entry.of(entry)
 
 

@@ -9,7 +9,7 @@ from server.actions import announce, waiting
 from server.actions.logins import as_long_as_it_holds
 from server.auth import Caller
 from server.context import Context
-from server.errors import Invalid, Refusal
+from server.errors import Invalid, KeyReused, Refusal
 from server.wire.requests import HistoryQuery, Poll, SendMessage
 from server.wire.responses import Items, Message, SentMessage
 from storage import audit, messages, sessions, templates
@@ -85,7 +85,7 @@ def _answer(call: Send, sent: Sent) -> SentMessage:
 async def _refusal(context: Context, call: Send, sent: Sent) -> Refusal:
     match sent.outcome:
         case "key_reused":
-            return Refusal("idempotency_key_reused")
+            return KeyReused()
         case "closed":
             return Refusal("session_closed")
         case "price_changed":
