@@ -3,12 +3,12 @@
 import base64
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 from multidict import MultiMapping
 from yarl import URL
 
@@ -136,6 +136,8 @@ class QueryCodec:
     def __init__(self, kind: type[Struct]) -> None:
         self._kind = kind
         self._fields = msgspec.structs.fields(kind)
+        # msgspec takes `1e2` for 100 where a whole number is a text.
+        self._whole = [field.encode_name for field in self._fields if _is_whole(field.type)]
 
     def __call__(self, url: URL) -> Any:
         """Give the parameters as their Struct.
@@ -154,7 +156,8 @@ class QueryCodec:
             except msgspec.ValidationError:
                 pass
             else:
-                if plain or not any(_UNUSABLE.search(text) for text in given.values()):
+                is_usable = plain or not any(_UNUSABLE.search(text) for text in given.values())
+                if is_usable and not self._misspelt(given):
                     return query
         raise self._explain(url.query)
 
@@ -168,7 +171,21 @@ class QueryCodec:
                 errors.append((name.encode("ascii", "replace").decode(), "has a character that cannot be used."))
         named = dict(errors)
         errors += [error for error in _field_errors(self._fields, given, strict=False) if error[0] not in named]
+        named = dict(errors)
+        errors += [(name, "must be decimal digits.") for name in self._misspelt(given) if name not in named]
         return Invalid(*errors)
+
+    def _misspelt(self, given: Mapping[str, str]) -> list[str]:
+        return [name for name in self._whole if name in given and not given[name].isdecimal()]
+
+
+def _is_whole(kind: Any) -> bool:
+    """Say whether a field is a whole number, or none."""
+    found = inspect.type_info(kind)
+    if isinstance(found, inspect.Metadata):  # it has a description
+        found = found.type
+    parts = found.types if isinstance(found, inspect.UnionType) else (found,)
+    return any(isinstance(part, inspect.IntType) for part in parts)
 
 
 def _field_errors(

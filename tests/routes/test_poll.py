@@ -140,6 +140,7 @@ async def test_missing_and_malformed_parameters_are_all_named(house: House) -> N
         "session_id=&last_message_id=": ["session_id", "last_message_id"],
         f"session_id={2**63}&last_message_id={2**63}": ["session_id", "last_message_id"],
         f"session_id={session}&session_id={session}&last_message_id=0": ["session_id"],
+        f"session_id={session}.0&last_message_id=0e0": ["session_id", "last_message_id"],
     }.items():
         (await desk.get(f"/messages/poll?{query}")).refused(422, "validation_failed", *fields)
 
