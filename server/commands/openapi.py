@@ -10,7 +10,8 @@ from server.wire.codec import encode
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Describe the command: it has no options."""
+    """Describe the command."""
+    parser.add_argument("--json", action="store_true", help="as ever: the document is JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -70,6 +70,7 @@ def test_the_one_command_lists_all_commands() -> None:
 def test_openapi_is_a_valid_document_and_all_that_is_printed(run: Run) -> None:
     printed = run("openapi")
     assert (printed.code, printed.err) == (0, "")
+    assert run("openapi", "--json") == printed, "it is JSON anyhow"
     document = json.loads(printed.out)
     validate(document)
     assert "/api/v1/messages/poll" in document["paths"]
