@@ -89,7 +89,7 @@ class Talk:
         while not self._stop.is_set():
             n += 1
             calls.add(asyncio.create_task(self._once(f"{self.session}-{n}")))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         await asyncio.gather(*calls)
 
     async def _once(self, key: str) -> None:

@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from server.actions import sweep
 from storage import credits, messages, personas, sessions
 from storage.book import Book
 from storage.sends import Send
@@ -57,7 +58,12 @@ async def test_every_kind_of_lost_bell_is_repaired(replica: Replica, people: Peo
     assert [row["content"] for row in (await asyncio.wait_for(held, REPAIRED_SECONDS)).json] == ["聞こえます"]
 
 
-async def test_what_was_repaired_is_said_once(replica: Replica, people: People, book: Book) -> None:
+async def test_what_was_repaired_is_said_once(
+    make_replica: MakeReplica, people: People, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "ROUND_SECONDS", 0.2)  # many rounds look back at the same message
+    monkeypatch.setattr(sweep, "QUIET_SECONDS", 0.1)
+    replica = await make_replica()
     user, staff, session = await people.chat()
     phone = await SocketClient.open(user, replica)
     await messages.send(book.sends, silently(staff.id, session, "一度だけ", by_user=False))
