@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 
 import uvloop
@@ -47,6 +48,7 @@ def build(settings: Settings) -> web.Application:
     app.on_shutdown.append(_close_sockets)
     for route in OPERATION:
         _add(app, "", route)
+        _add(app, "", replace(route, method="HEAD"))  # what some load balancers ask
     for route in API:
         _add(app, BASE, route)
     openapi.add(app, API)

@@ -1,6 +1,7 @@
 """Accounts: registering, logging in and out, and what admins do with them."""
 
 from datetime import UTC, datetime
+from unicodedata import category
 
 from msgspec import UNSET, structs
 
@@ -21,11 +22,13 @@ def clean_name(text: str, field: str = "display_name") -> str:
     """Give a name without spaces around it, and one between its words.
 
     Raises:
-        Invalid: nothing is left.
+        Invalid: nothing is left, or something that cannot be seen.
     """
     text = " ".join(text.split())
     if not text:
         raise Invalid((field, "must not be empty."))
+    if any(category(character) == "Cc" for character in text):
+        raise Invalid((field, "must not have control characters."))
     return text
 
 

@@ -39,7 +39,7 @@ API: tuple[Route, ...] = (
     Route("PATCH", "/personas/{id}", personas.edit, "Edit a persona, or hand it over with all its chats.", STAFF | ADMIN, q.EditPersona, answer=r.Persona, codes=("not_found",)),
     Route("POST", "/sessions", sessions.open_, _OPENED, USER, q.OpenSession, answer=r.Session, status=201, also=(200,), codes=("not_found", "persona_unavailable")),
     Route("GET", "/sessions", sessions.inbox, "The inbox: newest activity first, or longest waiting first.", USER | STAFF, query=q.InboxQuery, answer=r.Items[r.Session]),
-    Route("POST", "/sessions/changes", sessions.changes, "Give the chats whose revision differs from what the client knows.", USER | STAFF, q.KnownRevisions, answer=r.SessionChanges, codes=("rate_limited",), headers=_PREFER, replies={"Preference-Applied": _POLL_REPLIES["Preference-Applied"]}, bounded=False),
+    Route("POST", "/sessions/changes", sessions.changes, "Give the chats whose revision differs from what the client knows.", USER | STAFF, q.KnownRevisions, answer=r.SessionChanges, codes=("rate_limited",), headers=_PREFER, replies={name: _POLL_REPLIES[name] for name in ("X-Next-Poll-Ms", "Preference-Applied")}, bounded=False),
     Route("GET", "/sessions/{id}", sessions.get, "Give one chat.", USER | STAFF, answer=r.Session, codes=("not_found",)),
     Route("POST", "/sessions/{id}/close", sessions.close, "Close a chat.", USER | STAFF, answer=r.Session, codes=("not_found",)),
     Route("PUT", "/sessions/{id}/read", sessions.read, "Move one's read position, only ever forward.", USER | STAFF, q.SetRead, answer=r.Session, codes=("not_found",)),

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from server.actions import sessions
+from server.routes import pace
 from server.routes.door import Call, answer
 
 
@@ -18,10 +19,17 @@ async def inbox(call: Call) -> web.Response:
 
 
 async def changes(call: Call) -> web.Response:
-    """Give what changed since the client last looked."""
+    """Give what changed since the client last looked, and when to look again."""
     patience = call.patience
     found, held = await sessions.changes(call.context, call.caller, call.body.known, patience)
-    return answer(found, headers={"Preference-Applied": f"wait={min(patience.seconds, 25)}"} if held else None)
+    base = pace.HELD_MS if held else pace.ACTIVE_MS if found.items or found.gone else pace.CALM_MS
+    more = len(found.items) >= sessions.CHANGES_MOST
+    headers: dict[str, str] = {
+        pace.NEXT_POLL: str(0 if more else pace.next_ms(call.context, call.caller.account_id, base))
+    }
+    if held:
+        headers["Preference-Applied"] = f"wait={min(patience.seconds, 25)}"
+    return answer(found, headers=headers)
 
 
 async def get(call: Call) -> web.Response:

@@ -63,7 +63,7 @@ async def test_an_address_is_taken_in_whatever_case(house: House) -> None:
     [
         ("email", "nobody"), ("email", "@example.com"), ("email", "a b@example.com"), ("email", "a@b\n"),
         ("email", "a" * 250 + "@b.jp"), ("password", "short"), ("password", "x" * 201), ("display_name", ""),
-        ("display_name", " \n "), ("display_name", "長" * 61),
+        ("display_name", " \n "), ("display_name", "長" * 61), ("display_name", "a\x07b"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_registered_is_named(house: House, field: str, value: str) -> None:

@@ -194,3 +194,11 @@ async def test_what_nobody_can_know_is_named(house: House, known: Any) -> None:
     answer = await house.desk(user).post("/sessions/changes", {"known": known})
     (field,) = answer.refused(422, "validation_failed").fields
     assert field.startswith("known")
+
+
+async def test_the_answer_says_when_to_look_again(house: House) -> None:
+    user, _, _ = await house.people.chat()
+    client = house.desk(user)
+    news = await client.post("/sessions/changes", {"known": {}})
+    calm = await client.post("/sessions/changes", {"known": await _known(client)})
+    assert 0 < int(news.headers["X-Next-Poll-Ms"]) < int(calm.headers["X-Next-Poll-Ms"])

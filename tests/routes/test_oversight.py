@@ -153,6 +153,7 @@ async def test_who_is_online_is_seen_by_the_other_side(house: House) -> None:
 async def test_the_operators_doors_need_no_login(house: House) -> None:
     guest = house.guest()
     assert (await guest.get("/healthz")).done() == {"status": "alive"}
+    assert (await guest.call("HEAD", "/healthz")).status == 200
     ready = await guest.get("/readyz")
     assert ready.done()["status"] == "ready"
     metrics = await guest.get("/metrics")
