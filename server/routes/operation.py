@@ -34,7 +34,7 @@ async def ready(call: Call) -> web.Response:
             await context.book.fetchval("select 1")
     except (StorageError, TimeoutError):
         postgres = "away"
-    redis = "away" if context.broker.is_away else "ready"
+    redis = context.broker.state
     status = "ready" if redis == "ready" else "degraded"
     if postgres == "away":
         status = "unavailable"
