@@ -22,7 +22,7 @@ from collections.abc import Coroutine, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from storage.database import DEADLINE_SECONDS, RECONNECT_PAUSE_SECONDS, Lane, Lost
-from storage.errors import LockTimeout, OutcomeUnknown, QueryFailed, StorageError, Unavailable
+from storage.errors import Conflict, LockTimeout, OutcomeUnknown, QueryFailed, StorageError, Unavailable
 from storage.flight import Counters, Flight, Ticket
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class Batcher(Generic[C, R]):
     Args:
         flight: what is carried and how.
         lanes: one flight each is in the air at a time.
-        side: the lane of those who wait for a lock that somebody holds; without it they fail at once.
+        side: the lane of those who wait for a lock that somebody holds; without it they fail at once. Its own
+            `lock_timeout` is short, for they are tried there in turn.
         seats: the most calls of a flight.
     """
 
@@ -141,36 +142,43 @@ class Batcher(Generic[C, R]):
 
     async def _carry(self, lane: Lane, tickets: list[Ticket[C, R]]) -> None:
         try:
-            outcomes, again = await self._attempt(lane, [ticket.call for ticket in tickets])
+            outcomes = await self._attempt(lane, tickets)
         except (Unavailable, OutcomeUnknown) as error:
             self._give_up(tickets, error)
         except StorageError as error:
-            if len(tickets) > 1:
+            if isinstance(error, LockTimeout) and self._side is not None:
+                self._step_aside(tickets)  # all of them: who waits for nothing must not wait here for those who do
+            elif len(tickets) > 1:
                 await self._one_by_one(lane, tickets)
-            elif isinstance(error, LockTimeout) and self._side is not None:
-                self._step_aside(tickets[0])
             else:
                 self._give_up(tickets, error)
         else:
             for ticket, outcome in zip(tickets, outcomes, strict=True):
-                self._land(ticket, outcome, again=again)
+                self._land(ticket, outcome)
 
-    async def _attempt(self, lane: Lane, calls: list[C]) -> tuple[Sequence[R | StorageError], bool]:
+    async def _attempt(self, lane: Lane, tickets: Sequence[Ticket[C, R]]) -> Sequence[R | StorageError]:
         """Fly, and again when the connection was lost, until the deadline."""
+        calls = [ticket.call for ticket in tickets]
         until = time.monotonic() + DEADLINE_SECONDS - RECONNECT_PAUSE_SECONDS
-        sent = False
+        met = False
         while True:
             self.counters.flights += 1
             try:
                 outcomes = await self._flight.fly(lane, calls)
                 if len(outcomes) != len(calls):
                     raise ValueError(f"{len(calls)} calls have {len(outcomes)} outcomes")
-                return outcomes, sent
+                return outcomes
             except Lost as error:
-                sent = sent or error.sent
+                for ticket in tickets:
+                    ticket.sent = ticket.sent or error.sent
                 if time.monotonic() >= until:
-                    unknown = sent and self._flight.writes
-                    raise (OutcomeUnknown if unknown else Unavailable)(str(error)) from error
+                    raise Unavailable(str(error)) from error
+            except Conflict:
+                if met or len(tickets) > 1:
+                    raise
+                met = True  # and a second try sees what it met: a key that was used elsewhere a moment ago, say
+                self.counters.retries += 1
+                continue
             except StorageError:
                 raise
             except Exception as error:  # a fault of ours: its calls go one by one, and all keys become free again
@@ -186,12 +194,12 @@ class Batcher(Generic[C, R]):
         for ticket in tickets:
             stuck = {key for other in self._stuck for key in other.keys}
             if stuck.intersection(ticket.keys):
-                self._step_aside(ticket)
+                self._step_aside([ticket])
             else:
                 await self._carry(lane, [ticket])
 
-    def _step_aside(self, ticket: Ticket[C, R]) -> None:
-        self._stuck.append(ticket)
+    def _step_aside(self, tickets: Sequence[Ticket[C, R]]) -> None:
+        self._stuck += tickets
         if not self._side_flying:
             self._side_flying = True
             self._start(self._fly_aside())
@@ -211,7 +219,7 @@ class Batcher(Generic[C, R]):
         try:
             if time.monotonic() >= ticket.deadline:
                 raise Unavailable("Its rows stayed locked.")
-            outcomes, again = await self._attempt(self._side, [ticket.call])
+            (outcome,) = await self._attempt(self._side, [ticket])
         except LockTimeout:
             return False
         except StorageError as error:
@@ -219,17 +227,17 @@ class Batcher(Generic[C, R]):
             self._give_up([ticket], error)
         else:
             self._stuck.remove(ticket)
-            self._land(ticket, outcomes[0], again=again)
+            self._land(ticket, outcome)
         self._board()
         return True
 
-    def _land(self, ticket: Ticket[C, R], outcome: R | StorageError, *, again: bool) -> None:
+    def _land(self, ticket: Ticket[C, R], outcome: R | StorageError) -> None:
         self._clear(ticket)
         if isinstance(outcome, StorageError):
             ticket.fail(outcome)
             return
         try:
-            self._flight.landed(ticket.call, outcome, again=again)
+            self._flight.landed(ticket.call, outcome, again=ticket.sent)
         except Exception:  # what is in the book is done, whoever hears of it
             log.exception("a landing could not be announced")
         if not ticket.future.done():
@@ -238,7 +246,9 @@ class Batcher(Generic[C, R]):
     def _give_up(self, tickets: Sequence[Ticket[C, R]], error: StorageError) -> None:
         for ticket in tickets:
             self._clear(ticket)
-            ticket.fail(error)
+            # What was lost on an earlier try may be done, whatever a later one says.
+            unknown = ticket.sent and self._flight.writes
+            ticket.fail(OutcomeUnknown(str(error)) if unknown else error)
 
     def _clear(self, ticket: Ticket[C, R]) -> None:
         self._aboard.discard(ticket)

@@ -33,13 +33,14 @@ class Flight(Protocol[C_contra, R]):
 class Ticket(Generic[C, R]):
     """One call on its way."""
 
-    __slots__ = ("call", "deadline", "future", "keys")
+    __slots__ = ("call", "deadline", "future", "keys", "sent")
 
     def __init__(self, call: C, future: "asyncio.Future[R]", deadline: float, keys: Sequence[Hashable]) -> None:
         self.call = call
         self.future = future
         self.deadline = deadline
         self.keys = keys
+        self.sent = False  # whether it was lost on the way: then PostgreSQL may have done it
 
     def fail(self, error: StorageError) -> None:
         """Answer with an error, if nobody has answered yet."""
