@@ -16,14 +16,19 @@ _ENTRY = """e.id, e.account_id, e.amount, e.balance_after, e.kind, e.message_id,
 _JOINS = """left join messages m on m.id = e.message_id left join sessions s on s.id = m.session_id
 left join personas p on p.id = s.persona_id"""
 
-# The guarded update takes the row's lock and is judged on its newest version; the entry's id is drawn after it.
+# The guarded update takes the row's lock and is judged on its newest version; the entry's id is drawn after it. Who
+# booked it goes into the audit log in the same breath: an entry without its record cannot be.
 GRANT = f"""
 with a as (
   update accounts set credit_balance = credit_balance + $2, updated_at = clock_timestamp()
   where id = $1 and credit_balance::bigint + $2 between 0 and 2147483647 returning id, credit_balance),
 e as (
   insert into credit_entries(account_id, amount, balance_after, kind, reference, note, created_by, idempotency_key)
-  select a.id, $2, a.credit_balance, $3::entry_kind, $4, $5, $6, $7 from a returning *)
+  select a.id, $2, a.credit_balance, $3::entry_kind, $4, $5, $6, $7 from a returning *),
+l as (
+  insert into audit_log(actor_account_id, action, subject_type, subject_id, detail)
+  select e.created_by, 'credits.' || e.kind, 'account', e.account_id,
+    jsonb_build_object('amount', e.amount, 'entry_id', e.id) from e)
 select {_ENTRY} from e {_JOINS}
 """
 
@@ -35,7 +40,10 @@ a as (
   from m0 where x.id = m0.author_account_id returning x.id, x.credit_balance),
 e as (
   insert into credit_entries(account_id, amount, balance_after, kind, message_id, note, created_by)
-  select a.id, m0.credit_cost, a.credit_balance, 'refund', m0.id, $2, $3 from a, m0 returning *)
+  select a.id, m0.credit_cost, a.credit_balance, 'refund', m0.id, $2, $3 from a, m0 returning *),
+l as (
+  insert into audit_log(actor_account_id, action, subject_type, subject_id, detail)
+  select e.created_by, 'message.refund', 'message', e.message_id, jsonb_build_object('amount', e.amount) from e)
 select {_ENTRY} from e {_JOINS}
 """
 

@@ -12,7 +12,7 @@ _COLUMNS = """id, staff_account_id, name, avatar_url, bio, attributes, guide, is
 
 FUNCTIONS = """
 create or replace function pg_temp.hand_over(p_persona bigint, p_from bigint, p_to bigint)
-returns table(outcome text, session_id bigint, user_account_id bigint, revision bigint)
+returns table(outcome text, was bigint, session_id bigint)
 language plpgsql volatile as $$
 #variable_conflict use_column
 declare p record;
@@ -25,27 +25,25 @@ begin
   when not exists (select from accounts a where a.id = p_to and a.role = 'staff' and a.status = 'active')
    then 'not_staff'
   when p.staff_account_id = p_to then 'same' else 'handed_over' end;
+ was := p.staff_account_id;
  if outcome <> 'handed_over' then return next; return; end if;
  update personas x set staff_account_id = p_to, updated_at = clock_timestamp() where x.id = p_persona;
  return next;
  return query update sessions x set revision = x.revision + 1, updated_at = clock_timestamp()
-  where x.persona_id = p_persona returning 'session', x.id, x.user_account_id, x.revision;
+  where x.persona_id = p_persona returning 'session', null::bigint, x.id;
 end $$;
 """
 
 
-async def create(database: Database, staff_account_id: int, fields: dict[str, Any]) -> Persona:
-    """Create a persona; `fields` are columns by name.
-
-    Raises:
-        Conflict: there is no such staff account.
-    """
-    sql = f"""insert into personas(staff_account_id, name, avatar_url, bio, attributes, guide, is_active, message_cost)
-    values ($1, $2, $3, $4, $5, $6, $7, $8) returning {_COLUMNS}"""
+async def create(database: Database, staff_account_id: int, fields: dict[str, Any]) -> Persona | None:
+    """Create a persona of an active staff account (None: it is none); `fields` are columns by name."""
+    sql = f"""with a as (
+      select id from accounts where id = $1 and role = 'staff' and status = 'active' for share)
+    insert into personas(staff_account_id, name, avatar_url, bio, attributes, guide, is_active, message_cost)
+    select a.id, $2, $3, $4, $5, $6, $7, $8 from a returning {_COLUMNS}"""
     names = ("name", "avatar_url", "bio", "attributes", "guide", "is_active", "message_cost")
     row = await database.fetchrow(sql, staff_account_id, *(fields[name] for name in names), writes=True)
-    assert row is not None
-    return Persona(**row)
+    return Persona(**row) if row else None
 
 
 async def edit(database: Database, persona_id: int, owner_id: int | None, fields: dict[str, Any]) -> Persona | None:
@@ -60,11 +58,11 @@ async def edit(database: Database, persona_id: int, owner_id: int | None, fields
 
 
 class HandOver(Struct, frozen=True):
-    """What became of a hand-over: `handed_over`, `same`, `not_found` or `not_staff`, and the sessions it moved."""
+    """What became of a hand-over: `handed_over`, `same`, `not_found` or `not_staff`; whose it was, what it moved."""
 
     outcome: str
+    was: int | None
     session_ids: list[int]
-    user_account_ids: list[int]
 
 
 async def hand_over(database: Database, persona_id: int, from_id: int | None, to_id: int) -> HandOver:
@@ -73,9 +71,9 @@ async def hand_over(database: Database, persona_id: int, from_id: int | None, to
     Args:
         from_id: who must own it, None for an admin's hand-over.
     """
-    sql = "select outcome, session_id, user_account_id from pg_temp.hand_over($1, $2, $3)"
+    sql = "select outcome, was, session_id from pg_temp.hand_over($1, $2, $3)"
     first, *rest = await database.fetch(sql, persona_id, from_id, to_id, writes=True)
-    return HandOver(first["outcome"], [row[1] for row in rest], [row[2] for row in rest])
+    return HandOver(first["outcome"], first["was"], [row["session_id"] for row in rest])
 
 
 async def get(database: Database, persona_id: int) -> Persona | None:

@@ -18,8 +18,12 @@ FUNCTIONS = """
 create or replace function pg_temp.open_session(p_user bigint, p_persona bigint)
 returns table(outcome text, session_id bigint) language plpgsql volatile as $$
 #variable_conflict use_column
-declare p record; s record;
+declare a record; p record; s record;
 begin
+ perform from accounts x where x.id = p_user for share;  -- a change of role waits, or was before
+ select x.role, x.status into a from accounts x where x.id = p_user;
+ outcome := case when a.role <> 'user' then 'forbidden' when a.status <> 'active' then 'suspended' end;
+ if outcome is not null then return next; return; end if;
  perform from sessions x where x.user_account_id = p_user and x.persona_id = p_persona for no key update;
  select x.is_active into p from personas x where x.id = p_persona;
  if not found then outcome := 'not_found'; return next; return; end if;
@@ -41,24 +45,28 @@ end $$;
 
 create or replace function pg_temp.change_session(
   p_session bigint, p_account bigint, p_close boolean, p_waiting boolean, p_read bigint)
-returns text language plpgsql volatile as $$
+returns table(outcome text, revision bigint) language plpgsql volatile as $$
 declare s record; changed boolean := false;
 begin
  perform from sessions x where x.id = p_session for no key update;
  select x.*, p.staff_account_id staff into s from sessions x join personas p on p.id = x.persona_id
   where x.id = p_session;
- if not found or not (s.user_account_id = p_account or s.staff = p_account) then return 'not_found'; end if;
+ if not found or not (s.user_account_id = p_account or s.staff = p_account) then
+  outcome := 'not_found'; return next; return;
+ end if;
  if p_close and s.status = 'active' then
   update sessions x set status = 'closed', waiting_since = null where x.id = p_session; changed := true;
  end if;
- if p_waiting is not null and s.user_account_id = p_account then return 'forbidden'; end if;
+ if p_waiting is not null and s.user_account_id = p_account then
+  outcome := 'forbidden'; return next; return;
+ end if;
  if p_waiting is not null and p_waiting <> (s.waiting_since is not null) and s.status = 'active' then
   update sessions x set waiting_since = case when p_waiting then clock_timestamp() end where x.id = p_session;
   changed := true;
  end if;
  if p_read is not null then
   if p_read > 0 and not exists (select from messages m where m.id = p_read and m.session_id = p_session) then
-   return 'foreign_message';
+   outcome := 'foreign_message'; return next; return;
   end if;
   if s.user_account_id = p_account and p_read > s.user_read_id then
    update sessions x set user_read_id = p_read where x.id = p_session; changed := true;
@@ -66,9 +74,10 @@ begin
    update sessions x set persona_read_id = p_read where x.id = p_session; changed := true;
   end if;
  end if;
- if not changed then return 'same'; end if;
- update sessions x set revision = x.revision + 1, updated_at = clock_timestamp() where x.id = p_session;
- return 'changed';
+ if not changed then outcome := 'same'; return next; return; end if;
+ update sessions x set revision = x.revision + 1, updated_at = clock_timestamp() where x.id = p_session
+  returning 'changed', x.revision into outcome, revision;
+ return next;
 end $$;
 """
 
@@ -100,7 +109,10 @@ def _session(row: Row) -> Session:
 
 
 class Opened(Struct, frozen=True):
-    """`opened`, `reopened`, `exists`, `not_found` or `persona_unavailable`, and the session."""
+    """`opened`, `reopened`, `exists` and the session; or why not.
+
+    That is `not_found`, `persona_unavailable`, `suspended`, or `forbidden` for who is no user any more.
+    """
 
     outcome: str
     session_id: int | None
@@ -118,6 +130,16 @@ async def open_(database: Database, user_account_id: int, persona_id: int) -> Op
     return Opened(*row)
 
 
+class Changed(Struct, frozen=True):
+    """What became of a change: `changed` and the revision that it made, or why nothing changed.
+
+    That is `same`, `not_found`, `forbidden` (a user may not set waiting) or `foreign_message`.
+    """
+
+    outcome: str
+    revision: int | None
+
+
 async def change(
     database: Database,
     session_id: int,
@@ -126,15 +148,12 @@ async def change(
     close: bool = False,
     waiting: bool | None = None,
     read_id: int | None = None,
-) -> str:
-    """Change a session as one of its participants.
-
-    Returns:
-        `changed`, `same`, `not_found`, `forbidden` (a user may not set waiting) or `foreign_message`.
-    """
-    sql = "select pg_temp.change_session($1, $2, $3, $4, $5)"
-    outcome: str = await database.fetchval(sql, session_id, account_id, close, waiting, read_id, writes=True)
-    return outcome
+) -> Changed:
+    """Change a session as one of its participants."""
+    sql = "select outcome, revision from pg_temp.change_session($1, $2, $3, $4, $5)"
+    row = await database.fetchrow(sql, session_id, account_id, close, waiting, read_id, writes=True)
+    assert row is not None
+    return Changed(*row)
 
 
 async def get(database: Database, session_id: int, reader_id: int) -> Session | None:

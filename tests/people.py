@@ -161,7 +161,9 @@ class People:
             "name": "結衣", "avatar_url": "", "bio": "", "attributes": {}, "guide": "内緒", "is_active": True,
             "message_cost": cost, **more,
         }  # fmt: skip
-        return (await personas.create(self.book, staff.id, fields)).id
+        made = await personas.create(self.book, staff.id, fields)
+        assert made is not None
+        return made.id
 
     async def session(self, user: Person, persona_id: int) -> int:
         opened = await sessions.open_(self.book, user.id, persona_id)

@@ -6,7 +6,7 @@ from server.context import Context
 from server.errors import Invalid, KeyReused, Refusal
 from server.wire import requests, responses
 from server.wire.codec import cut, read_cursor
-from storage import accounts, audit, credits, messages
+from storage import accounts, credits, messages
 from storage.credits import Grant
 from storage.errors import Conflict
 
@@ -55,15 +55,6 @@ async def grant(
             return await _first(context, booking), True  # what was booked once need not fit a second time
         raise await _not_booked(context, booking)
     announce.entry(context, entry)
-    await audit.record(
-        context.book,
-        caller.account_id,
-        f"credits.{body.kind}",
-        "account",
-        body.account_id,
-        amount=body.amount,
-        entry_id=entry.id,
-    )
     return responses.Entry.of(entry), False
 
 
@@ -105,7 +96,4 @@ async def refund(context: Context, caller: Caller, message_id: int, note: str) -
     entry, is_new = booked
     if is_new:
         announce.entry(context, entry)
-        await audit.record(
-            context.book, caller.account_id, "message.refund", "message", message_id, amount=entry.amount
-        )
     return responses.Entry.of(entry), not is_new

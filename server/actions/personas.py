@@ -12,7 +12,7 @@ from server.context import Context
 from server.errors import Invalid, Refusal
 from server.wire import requests, responses
 from server.wire.codec import cut, read_cursor
-from storage import accounts, audit, personas
+from storage import audit, personas
 from storage.records import Persona
 
 
@@ -63,11 +63,10 @@ async def create(context: Context, caller: Caller, body: requests.NewPersona) ->
     staff_id = body.staff_account_id or caller.account_id
     if caller.role == "staff" and staff_id != caller.account_id:
         raise Invalid(("staff_account_id", "must be your own; hand the persona over once it is there."))
-    owner = await accounts.get(context.book, staff_id)
-    if owner is None or owner.role != "staff" or owner.status != "active":
-        raise Invalid(("staff_account_id", "must be an active staff account."))
     fields = {**structs.asdict(body), "name": clean_name(body.name, "name")}
     record = await personas.create(context.book, staff_id, fields)
+    if record is None:
+        raise Invalid(("staff_account_id", "must be an active staff account."))
     await audit.record(
         context.book, caller.account_id, "persona.create", "persona", record.id, staff_account_id=staff_id
     )
@@ -106,14 +105,15 @@ async def _hand_over(context: Context, caller: Caller, record: Persona, owner_id
     if moved.outcome == "not_found":  # somebody else handed it over a moment ago
         raise Refusal("not_found")
     if moved.outcome == "handed_over":
-        announce.gone(context, record.staff_account_id, moved.session_ids)
+        assert moved.was is not None
+        announce.gone(context, moved.was, moved.session_ids)
         await audit.record(
             context.book,
             caller.account_id,
             "persona.hand_over",
             "persona",
             record.id,
-            was=record.staff_account_id,
+            was=moved.was,
             now=new_owner,
         )
         await announce.sessions_by_id(context, moved.session_ids)

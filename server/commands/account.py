@@ -108,6 +108,7 @@ async def _change(book: Book, account: Account, options: argparse.Namespace) -> 
             await accounts.set_password(book, account.id, hashed, None)
         case "grant":
             await _grant(book, account, options.amount, options.note)
+            return  # the booking writes a record of its own
     await audit.record(book, None, f"account.{options.verb}", "account", account.id)
 
 

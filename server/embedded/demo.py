@@ -112,7 +112,9 @@ async def _plant(book: Book) -> None:
             "is_active": True,
             **{key: value for key, value in persona.items() if key != "owner"},
         }
-        ids.append((await personas.create(book, logins[str(persona["owner"])].id, fields)).id)
+        made = await personas.create(book, logins[str(persona["owner"])].id, fields)
+        assert made is not None
+        ids.append(made.id)
     for title, shortcut, body in TEMPLATES:
         await templates.create(book, None, {"persona_id": None, "title": title, "shortcut": shortcut, "body": body})
     for user, place, said in CHATS:

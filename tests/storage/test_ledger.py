@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from server.commands.audit import words
-from storage import audit, credits
+from storage import accounts, audit, credits, personas, sessions
 from storage.book import Book
 from storage.tables import APPEND_ONLY
 from tests.people import People, balance
@@ -105,6 +105,36 @@ async def test_a_balance_tampered_by_hand_names_the_account(
     finally:
         await owner.execute(tamper, user.id, -stolen)
     assert await _found(book, user.id) is None
+
+
+async def test_a_booking_and_its_record_are_one(book: Book, people: People) -> None:
+    user, admin = await people.user(100), await people.admin()
+    entry = await credits.grant(book, credits.Grant(user.id, -5, "adjustment", None, "x", admin.id, None))
+    assert entry is not None
+    assert await credits.grant(book, credits.Grant(user.id, -500, "adjustment", None, "x", admin.id, None)) is None
+    query = audit.AuditQuery(admin.id, "account", user.id, None, None, None, 9)
+    (record,) = await audit.search(book, query)
+    assert (record.action, record.detail) == ("credits.adjustment", {"amount": -5, "entry_id": entry.id})
+
+
+async def test_only_a_user_opens_a_session_and_only_staff_own_a_persona_whatever_was_read_before(
+    book: Book, people: People
+) -> None:
+    user, staff = await people.user(), await people.staff()
+    persona = await people.persona(staff)
+    assert await sessions.open_(book, staff.id, persona) == sessions.Opened("forbidden", None)
+    await accounts.change(book, user.id, None, "suspended", None)
+    assert await sessions.open_(book, user.id, persona) == sessions.Opened("suspended", None)
+    fields = {
+        "name": "結衣",
+        "avatar_url": "",
+        "bio": "",
+        "attributes": {},
+        "guide": "",
+        "is_active": True,
+        "message_cost": 1,
+    }
+    assert await personas.create(book, user.id, fields) is None
 
 
 @pytest.fixture
