@@ -64,6 +64,7 @@ class Held:
         if len(waiters) >= most:
             for left in [held for held, gone in waiters.items() if gone()]:
                 del waiters[left]
+                left.ring()
         if self.draining or len(waiters) >= most:
             return False
         waiters[waiter] = is_gone

@@ -47,11 +47,13 @@ class Fresh(Struct, frozen=True):
     idempotency_key: str
 
 
+# (`<> all` would look through the whole array for every row; the subquery is hashed.)
 FRESH = """
 select s.user_account_id, p.staff_account_id, m.author_account_id, m.idempotency_key,
   m.id, m.session_id, m.sender_type, m.sender_id, m.content, m.credit_cost, m.created_at, m.prev_id
 from messages m join sessions s on s.id = m.session_id join personas p on p.id = s.persona_id
-where m.id > $1 and m.id <> all($2::bigint[]) and m.created_at < clock_timestamp() - $5 * interval '1 second'
+where m.id > $1 and m.id not in (select unnest($2::bigint[]))
+  and m.created_at < clock_timestamp() - $5 * interval '1 second'
   and (s.user_account_id = any($3::bigint[]) or p.staff_account_id = any($3::bigint[]))
 order by m.id limit $4
 """

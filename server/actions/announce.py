@@ -16,6 +16,9 @@ from storage.accounts import Balance
 from storage.records import Entry, Message, SenderType, Session
 from storage.sends import Send, Sent
 
+# Sessions told in one go: some 300 KB of events, well below the megabyte of an outbox.
+SLICE = 500
+
 
 def topic(account_id: int) -> str:
     """Name the topic that an account's connections hear."""
@@ -53,13 +56,17 @@ def entry(context: Context, booked: Entry) -> None:
     balance(context, booked.account_id, booked.balance_after, booked.id)
 
 
-def read(context: Context, session: Session, by_user: bool, message_id: int) -> None:
-    """Tell both sides how far one of them has read."""
+def read(context: Context, session: Session, by_user: bool, message_id: int, revision: int) -> None:
+    """Tell both sides how far one of them has read.
+
+    Args:
+        revision: that of the reading itself. A later one would hide what happened in between, if its bell was lost.
+    """
     event = frames.ReadEvent(
         session_id=session.id,
         sender_type="user" if by_user else "persona",
         message_id=message_id,
-        revision=session.revision,
+        revision=revision,
     )
     context.broker.publish([topic(session.user_account_id), topic(session.staff_account_id)], encode(event))
 
@@ -70,18 +77,29 @@ async def session(context: Context, record: Session) -> None:
 
 
 async def sessions_by_id(context: Context, session_ids: Sequence[int]) -> None:
-    """Tell both sides the state of each of these sessions, as the book has it now."""
-    for start in range(0, len(session_ids), 500):
-        await _sessions(context, await sessions.states(context.book, session_ids[start : start + 500]))
+    """Tell both sides the state of each of these sessions, as the book has it now.
+
+    Of many, the staff hear the heads beyond the first slice: all in full would be more than an outbox holds.
+    """
+    for start in range(0, len(session_ids), SLICE):
+        records = await sessions.states(context.book, session_ids[start : start + SLICE])
+        await _sessions(context, records, only_heads=start > 0)
 
 
-async def _sessions(context: Context, records: Sequence[Session]) -> None:
+async def _sessions(context: Context, records: Sequence[Session], *, only_heads: bool = False) -> None:
     members = {str(id_) for record in records for id_ in (record.user_account_id, record.staff_account_id)}
     online = {int(member) for member in await context.presence.online(members)}
+    heads: dict[int, list[sessions.Head]] = {}
     for record in records:
         for account_id, for_staff in ((record.user_account_id, False), (record.staff_account_id, True)):
+            if for_staff and only_heads:
+                head = sessions.Head(account_id, record.id, record.last_message_id, record.revision)
+                heads.setdefault(account_id, []).append(head)
+                continue
             body = responses.Session.of(record, online=online, for_staff=for_staff, for_reader=False)
             context.broker.publish([topic(account_id)], encode(frames.SessionEvent(session=body)))
+    for account_id, states in heads.items():
+        context.broker.publish([topic(account_id)], heads_event(states, None))
 
 
 def gone(context: Context, account_id: int, session_ids: Sequence[int]) -> None:

@@ -55,17 +55,17 @@ async def check_sockets(context: Context) -> None:
     for start in range(0, len(sockets), LOGINS_AT_ONCE):
         some = sockets[start : start + LOGINS_AT_ONCE]
         found = await logins.verify_all(context.book, list({socket.token_hash for socket in some}))
+        codes = {token_hash: _close_code(login) for token_hash, login in found.items()}
         for socket in some:
-            if (code := _close_code(found.get(socket.token_hash))) is not None:
+            if (code := codes.get(socket.token_hash, Close.LOGGED_OUT)) is not None:
                 context.tokens.forget(socket.token_hash)
                 socket.part(code)
-        for login in found.values():
-            slide(context, login)
+        for token_hash, login in found.items():
+            if codes[token_hash] is None:
+                slide(context, login)
 
 
-def _close_code(login: Login | None) -> Close | None:
-    if login is None:
-        return Close.LOGGED_OUT
+def _close_code(login: Login) -> Close | None:
     try:
         worth(login)
     except Refusal as refusal:

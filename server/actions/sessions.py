@@ -46,7 +46,7 @@ async def open_(context: Context, caller: Caller, persona_id: int) -> tuple[resp
         opened = await sessions.open_(context.book, caller.account_id, persona_id)
     except Conflict:  # another device opened it at the same moment: now it is there
         opened = await sessions.open_(context.book, caller.account_id, persona_id)
-    if opened.session_id is None or opened.outcome in ("not_found", "persona_unavailable"):
+    if opened.session_id is None or opened.outcome not in ("opened", "reopened", "exists"):
         raise Refusal(opened.outcome)
     record = await _own(context, caller, opened.session_id)
     if opened.outcome != "exists":
@@ -62,38 +62,39 @@ async def _change(
     close: bool = False,
     waits: bool | None = None,
     read_id: int | None = None,
-) -> tuple[Session, bool]:
-    outcome = await sessions.change(
+) -> tuple[Session, int | None]:
+    """Change a session; gives it as it is now, and the revision that this change made, if it changed anything."""
+    changed = await sessions.change(
         context.book, session_id, caller.account_id, close=close, waiting=waits, read_id=read_id
     )
-    if outcome == "foreign_message":
+    if changed.outcome == "foreign_message":
         raise Invalid(("message_id", "is not a message of this session."))
-    if outcome in ("not_found", "forbidden"):
-        raise Refusal(outcome)
-    return await _own(context, caller, session_id), outcome == "changed"
+    if changed.outcome in ("not_found", "forbidden"):
+        raise Refusal(changed.outcome)
+    return await _own(context, caller, session_id), changed.revision
 
 
 async def close(context: Context, caller: Caller, session_id: int) -> responses.Session:
     """Close a session; closing a closed one changes nothing."""
-    record, changed = await _change(context, caller, session_id, close=True)
-    if changed:
+    record, revision = await _change(context, caller, session_id, close=True)
+    if revision:
         await announce.session(context, record)
     return (await _wire(context, caller, [record]))[0]
 
 
 async def set_waiting(context: Context, caller: Caller, session_id: int, waits: bool) -> responses.Session:
     """Say as staff that a chat needs no answer, or that it does after all."""
-    record, changed = await _change(context, caller, session_id, waits=waits)
-    if changed:
+    record, revision = await _change(context, caller, session_id, waits=waits)
+    if revision:
         await announce.session(context, record)
     return (await _wire(context, caller, [record]))[0]
 
 
 async def read(context: Context, caller: Caller, session_id: int, message_id: int) -> responses.Session:
     """Move the caller's read position, only ever forward."""
-    record, changed = await _change(context, caller, session_id, read_id=message_id)
-    if changed:
-        announce.read(context, record, caller.is_user, message_id)
+    record, revision = await _change(context, caller, session_id, read_id=message_id)
+    if revision:
+        announce.read(context, record, caller.is_user, message_id, revision)
     return (await _wire(context, caller, [record]))[0]
 
 

@@ -130,8 +130,10 @@ class Sweep:
     async def _gone(self, connected: list[int]) -> None:
         """Tell who lost a persona since the last round which sessions went with it."""
         owned = await repair.owned(self._context.book, connected) if connected else set()
+        asked = set(connected)
         for account_id, persona_id in self._owned - owned:
-            if self._context.broker.hub.hears(topic(account_id)):
+            # (Who came back since was not asked for, and has lost nothing.)
+            if account_id in asked and self._context.broker.hub.hears(topic(account_id)):
                 lost = await repair.sessions_of(self._context.book, persona_id)
                 self._deliver(account_id, announce.gone_event(lost))
         self._owned = owned

@@ -52,7 +52,7 @@ async def until(
             found = await read()  # what landed before other replicas' bells could be heard here
         while not is_news(found) and not context.held.draining:
             left = deadline - time.monotonic()
-            if left <= 0 or not await waiter.wait(left):
+            if left <= 0 or not await waiter.wait(left) or patience.is_gone():
                 break
             found = await read()
         return found, True

@@ -114,9 +114,10 @@ class Connection:
         self._outbox.hear(payload)
 
     def part(self, code: Close) -> None:
-        """Close it with a code, once the commands in flight are done; never waits."""
+        """Close it with a code, once the commands in flight are done; it hears nothing more, and this never waits."""
         if self._code is None:
             self._code = code
+            self._context.broker.leave(self)
             self._ending = asyncio.get_running_loop().create_task(self._end(), name="socket end")
 
     def come_back(self, after_ms: int) -> None:
@@ -132,6 +133,8 @@ class Connection:
         context.broker.join(self, topic(self.account_id))
         arrived = False
         try:
+            # A login that is only remembered may be revoked already, and the look at the sockets' logins comes later.
+            await context.tokens.check(context.book.checks, self.token_hash)
             await context.broker.subscribed(topic(self.account_id))
             hello = await self._hello()
             await self._socket.prepare(self._request)

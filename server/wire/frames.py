@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from server.wire.requests import Content, Id, Position
+from server.wire.requests import Content, Id, Key, Position
 from server.wire.responses import Account, Message, Session
 from storage.records import SenderType
 
@@ -29,7 +29,7 @@ class Send(Command, frozen=True):
     ref: Ref
     session_id: Id
     content: Content
-    idempotency_key: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")] | None = None
+    idempotency_key: Key | None = None
     expected_cost: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     seen_message_id: Position | None = None
     template_id: Id | None = None

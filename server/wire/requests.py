@@ -27,6 +27,9 @@ GivenPassword = Annotated[str, Meta(max_length=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=60)]
 # Longer than any content can be after trimming is refused early; the rule itself is in actions.messages.
 Content = Annotated[str, Meta(description="1 to 4,000 code points after trimming; line ends are LF.")]
+Key = Annotated[
+    str, Meta(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$(?!\n)", description="An idempotency key.")
+]
 Note = Annotated[str, Meta(min_length=1, max_length=500, description="Shown to the user.")]
 Money = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 # A picture elsewhere would show its host who looks at it. Browsers drop tabs and line ends from a URL and read `\` as

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
+import aiohttp
 import pytest
 
 from server.actions import sweep
-from storage import credits, messages, personas, sessions
+from storage import accounts, credits, messages, personas, repair, sessions
 from storage.book import Book
 from storage.sends import Send
 from tests.conftest import MakeReplica
@@ -99,6 +101,47 @@ async def test_sockets_of_a_login_that_holds_no_more_are_closed_within_five_seco
     await book.fetch("update logins set expires_at = now() where account_id = $1", expired.id, writes=True)
     assert [await socket.closed(6) for socket in sockets[:3]] == [4100, 4101, 4103]
     assert (await sockets[3].command("ping"))["type"] == "ok"
+
+
+@pytest.mark.parametrize("end", ["expires_at = now()", None], ids=["expired", "suspended"])
+async def test_a_login_that_has_ended_is_not_extended_by_the_look_at_its_socket(
+    replica: Replica, people: People, book: Book, end: str | None
+) -> None:
+    staff = await people.staff()
+    socket = await SocketClient.open(staff, replica)
+    age = f"update logins set last_seen_at = now() - interval '13 hours', {end or 'site = site'} where account_id = $1"
+    await book.fetch(age, staff.id, writes=True)
+    if end is None:
+        await accounts.change(book, staff.id, None, "suspended", None)
+    until_then = await book.fetchval("select expires_at from logins where account_id = $1", staff.id)
+    assert await socket.closed(6) == (4103 if end else 4101)
+    await replica.context.tasks.drain(5)
+    assert await book.fetchval("select expires_at from logins where account_id = $1", staff.id) == until_then
+    assert (await staff.via(replica).get("/auth/me")).status == (401 if end else 403)
+
+
+async def test_a_login_that_was_revoked_elsewhere_opens_no_socket(two: tuple[Replica, Replica], people: People) -> None:
+    user = await people.user()
+    assert (await user.via(two[0]).get("/auth/me")).status == 200
+    await user.via(two[1]).post("/auth/logout")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:  # though calls are let in for up to 4 s more
+        await SocketClient.open(user, two[0])
+    assert refused.value.status == 401
+
+
+async def test_the_sweep_hashes_what_was_heard_instead_of_looking_through_it_for_each_row(book: Book) -> None:
+    async def plan(connection: Any) -> str:
+        await connection.execute("set plan_cache_mode = force_generic_plan")
+        try:
+            kinds = "bigint, bigint[], bigint[], bigint, float8"
+            await connection.execute(f"prepare fresh({kinds}) as {repair.FRESH}")
+            rows = await connection.fetch("explain execute fresh(0, '{1,2}', '{3}', 2000, 1.0)")
+            await connection.execute("deallocate fresh")
+        finally:
+            await connection.execute("reset plan_cache_mode")
+        return "\n".join(row[0] for row in rows)
+
+    assert "hashed SubPlan" in await book.run(plan)
 
 
 async def test_logging_out_closes_ones_own_sockets_of_that_login_at_once(replica: Replica, people: People) -> None:

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from server.actions import announce
 from storage import accounts
 from tests.people import Person, lasting
 from tests.routes.conftest import House
+from tests.sockets import SocketClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,6 +103,22 @@ async def test_a_hand_over_to_oneself_changes_nothing(house: House) -> None:
     old, persona, chats = await _chats(house, 1)
     assert (await house.desk(old).patch(f"/personas/{persona}", {"staff_account_id": old.id})).status == 200
     assert (await house.desk(old).get(f"/sessions/{chats[0][1]}")).json["revision"] == 1
+
+
+async def test_of_very_many_chats_the_new_desk_hears_the_heads(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announce, "SLICE", 2)
+    old, persona, chats = await _chats(house, 5)
+    heir = await house.people.staff()
+    desk = await SocketClient.open(heir, house.here)
+    phones = [await SocketClient.open(user, house.here) for user, _ in chats]
+    assert (await house.desk(old).patch(f"/personas/{persona}", {"staff_account_id": heir.id})).status == 200
+    await desk.until(lambda: len(desk.events("heads")) >= 2)
+    told = {event["session"]["id"] for event in desk.events("session")}
+    heads = {int(id_): head for event in desk.events("heads") for id_, head in event["heads"].items()}
+    assert (len(told), told | set(heads)) == (2, {session for _, session in chats})
+    assert {head["revision"] for head in heads.values()} == {2}
+    for phone, (_, session) in zip(phones, chats, strict=True):
+        assert (await phone.event("session"))["session"]["id"] == session
 
 
 async def test_of_two_hand_overs_at_once_the_chats_follow_one(house: House) -> None:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from server.actions.announce import topic
 from tests.people import Answer, Client
 from tests.routes.conftest import House, fill
 from tests.until import until
@@ -160,5 +161,10 @@ async def test_calls_whose_client_hung_up_make_room_for_others(house: House) -> 
         return not done and before > 0
 
     await until(is_held)
+
+    async def nobody_listens_for_them() -> bool:
+        return len(house.here.context.broker.hub.listeners_of(topic(user.id))) < len(gone)
+
+    await until(nobody_listens_for_them)
     house.here.context.held.drain()
     house.here.context.held.draining = False

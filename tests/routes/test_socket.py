@@ -123,6 +123,11 @@ BAD_FRAMES: list[tuple[str | bytes, str, list[str] | None]] = [
     ),
     ('{"type": "send", "ref": 1, "session_id": 1, "content": "\\u0000"}', "validation_failed", ["content"]),
     ('{"type": "send", "ref": 1, "session_id": 1, "content": "\\ud800"}', "validation_failed", ["content"]),
+    (
+        '{"type": "send", "ref": 1, "session_id": 1, "content": "a", "idempotency_key": "a\\n"}',
+        "validation_failed",
+        ["idempotency_key"],
+    ),
     ('{"type": "resume", "ref": 1, "positions": {"x": 1}}', "validation_failed", None),
     ('{"type": "resume", "ref": 1, "positions": {"1": -1}}', "validation_failed", None),
     ('{"type": "read", "ref": 1, "session_id": -1, "message_id": 0}', "validation_failed", ["session_id"]),
