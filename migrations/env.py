@@ -22,6 +22,7 @@ def _migrate(connection: Connection) -> None:
     with context.begin_transaction():
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.run_migrations()
+        context.config.attributes["reached"] = context.get_context().get_current_revision()
 
 
 async def _run(url: str) -> None:

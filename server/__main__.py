@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -42,7 +43,21 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except CommandError as error:
+        sys.stderr.write(f"concierge: {error}\n")
+        return error.code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # who reads our words has enough of them; Python must not try again as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(words: list[str]) -> int:
     parser = Parser(prog="concierge", description="A multi-site concierge chat platform.", allow_abbrev=False)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
@@ -57,14 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return test.run_pytest(words[words.index("test") + 1 :])
     options = parser.parse_args(words)
-    module = importlib.import_module(f"server.commands.{options.command}")
-    try:
-        return int(module.run(options))
-    except CommandError as error:
-        sys.stderr.write(f"concierge: {error}\n")
-        return error.code
-    except KeyboardInterrupt:
-        return 130
+    return int(importlib.import_module(f"server.commands.{options.command}").run(options))
 
 
 if __name__ == "__main__":

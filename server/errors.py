@@ -140,8 +140,8 @@ class Invalid(Refusal):
 class KeyReused(Refusal):
     """An idempotency key came again with something else; like every 422, it names its field."""
 
-    def __init__(self) -> None:
-        why = {"field": "Idempotency-Key", "message": "was used for something else before."}
+    def __init__(self, field: str = "Idempotency-Key") -> None:
+        why = {"field": field, "message": "was used for something else before."}
         super().__init__("idempotency_key_reused", errors=[why])
 
 

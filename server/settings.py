@@ -4,13 +4,17 @@
 """
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 Switch = Literal["on", "off"]
+# The URLs among the settings, with the schemes that they may have. PostgreSQL's may name several hosts.
+SCHEMES = {"DATABASE_URL": ("postgresql", "postgres"), "REDIS_URL": ("redis", "rediss", "unix")}
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]*)?")
 
 
 class SettingsError(Exception):
@@ -71,6 +75,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             name = environment_name(field)
             if name in environ and (environ[name] != "" or field not in ("database_url",)):
                 values[field] = _convert(name, environ[name], kind)
+                if name in SCHEMES:
+                    check_url(name, environ[name])
         if "database_url" not in values:
             raise SettingsError("DATABASE_URL", "it is not set")
         return cls(**values)
@@ -86,11 +92,35 @@ def environment_name(field: str) -> str:
     return field.upper() if field in ("database_url", "redis_url") else f"CONCIERGE_{field.upper()}"
 
 
+def check_url(name: str, text: str) -> None:
+    """Look at a URL before anybody tries to connect to it; what it says may be secret and is not repeated.
+
+    Raises:
+        SettingsError: it is no URL of PostgreSQL, or of Redis.
+    """
+    scheme, found, rest = text.partition("://")
+    if not found or scheme not in SCHEMES[name]:
+        raise SettingsError(name, f"it must begin with {SCHEMES[name][0]}://")
+    hosts = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    if not all(HOST.fullmatch(host) for host in hosts.split(",")):
+        raise SettingsError(name, "its host must be a name or an address, and its port a number")
+
+
 def _convert(name: str, text: str, kind: Any) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(name, f"{str(error).rstrip('.')}, and it is {text!r}") from None
+    except msgspec.ValidationError:
+        raise SettingsError(name, f"it must be {_wanted(kind)}, and it is {text!r}") from None
+
+
+def _wanted(kind: Any) -> str:
+    """Say in words what a setting may be."""
+    base, meta = get_args(kind)
+    if get_origin(base) is Literal:
+        return " or ".join(get_args(base))
+    bounds = ((meta.ge, "at least"), (meta.gt, "more than"), (meta.le, "at most"))
+    words = [f"{word} {bound}" for bound, word in bounds if bound is not None]
+    return ", ".join(["a whole number" if base is int else "a number", *([" and ".join(words)] if words else [])])
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from server.__main__ import CommandError
 from server.auth import HASHER
 from server.commands import people, where
 from server.wire import requests, responses
-from server.wire.codec import encode
+from server.wire.codec import encode, in_words
 from storage import accounts, audit, credits
 from storage.book import Book
 from storage.errors import Conflict
@@ -72,7 +72,8 @@ def _checked(kind: object, value: object, option: str) -> None:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise CommandError(f"{option} cannot be used: {str(error).rstrip('.')}.", 2) from None
+        words = in_words(error)
+        raise CommandError(f"{option} cannot be used: {'it ' if words.startswith('must') else ''}{words}", 2) from None
 
 
 async def create(book: Book, email: str, name: str, role: str, password: str, amount: int, note: str) -> Account:

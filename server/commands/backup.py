@@ -52,6 +52,8 @@ FORMAT = ("--format=custom", "--no-owner", "--no-privileges")
 def dump(url: str, file: Path) -> int:
     """Write a database to a file, whole or not at all and for our eyes alone, and give the file's size in bytes."""
     new = file.with_name(f"{file.name}.new")
+    if file.is_dir():
+        raise CommandError(f"The file {file} cannot be written: it is a directory.")
     try:
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     except OSError as error:

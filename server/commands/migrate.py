@@ -12,7 +12,11 @@ from server.commands import where
 def add(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
     where.add_data_dir(parser)
-    parser.add_argument("--revision", default="head", help="which schema: head, base, or a revision (%(default)s)")
+    parser.add_argument(
+        "--revision",
+        default="head",
+        help="which schema: head, a revision, -N for N steps back; base is none and deletes everything (%(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -24,11 +28,11 @@ def run(options: argparse.Namespace) -> int:
 async def _run(options: argparse.Namespace) -> int:
     async with where.database(options.data_dir) as url:
         try:
-            await asyncio.to_thread(migrate, url, options.revision)
+            reached = await asyncio.to_thread(migrate, url, options.revision)
         except MigrationError as error:
             raise CommandError(str(error)) from None
     if options.json:
-        print(json.dumps({"revision": options.revision}))
+        print(json.dumps({"revision": reached}))
         return 0
     print("The database has the newest schema." if options.revision == "head" else f"At {options.revision}.")
     return 0

@@ -32,7 +32,7 @@ async def open_book(url: str) -> AsyncIterator[Book]:
         await opened.fetchval("select 1")  # whether it is there is learned soon; what follows may take its time
         yield opened
     except StorageError as error:
-        raise CommandError(f"PostgreSQL did not do it: {error}") from None
+        raise CommandError(f"PostgreSQL did not do it: {str(error).rstrip('.')}.") from None
     finally:
         await opened.close()
 

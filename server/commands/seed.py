@@ -16,6 +16,7 @@ from storage import bulk
 from storage.book import Book
 from storage.records import Role
 
+STDOUT = "-"
 # Rows in one statement: a megabyte or so on the wire.
 CHUNK = 2_000
 
@@ -37,13 +38,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--users", type=int, required=True, help="how many users")
     parser.add_argument("--staff", type=int, required=True, help="how many staff, each with a persona")
     parser.add_argument("--credits", type=int, required=True, help="credits of each user")
-    parser.add_argument("--out", type=Path, required=True, help="where the JSON lines go")
+    parser.add_argument("--out", type=Path, required=True, help="where the JSON lines go, or - for stdout")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Seed and say what was made."""
     _check(options)
+    if str(options.out) == STDOUT:
+        for line in asyncio.run(_run(options)):
+            print(encode(line).decode())
+        return 0
     try:
         descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it holds tokens
     except OSError as error:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from server.embedded.places import HOUSE
 
+# What pytest ends with when it does not understand its arguments.
+PYTEST_USAGE = 4
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
@@ -24,4 +27,4 @@ def run_pytest(arguments: Sequence[str]) -> int:
     # A stack named in the environment is somebody's; the tests make their own.
     environment = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
     done = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=HOUSE, env=environment, check=False)
-    return done.returncode
+    return 2 if done.returncode == PYTEST_USAGE else done.returncode

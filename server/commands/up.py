@@ -15,6 +15,7 @@ from server.__main__ import CommandError
 from server.commands import where
 from server.embedded.part import PartError
 from server.embedded.stack import Stack, StackOptions, ports
+from server.settings import Settings, SettingsError
 
 # Parts end when their supervisor dies; a replica that drains takes longest.
 LEFTOVERS_SECONDS = 10.0
@@ -35,6 +36,10 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--replicas must be from 1 to 8.", 2)
     if not 1024 <= options.port <= 65_000:
         raise CommandError("--port must be from 1024 to 65000.", 2)
+    try:  # before anything is started
+        Settings.from_environ({"DATABASE_URL": "postgresql://", **{k: v for k, v in os.environ.items() if v}})
+    except SettingsError as error:
+        raise CommandError(str(error), 2) from None
     chosen = StackOptions(
         data_dir=options.data_dir.expanduser().resolve(),
         port=options.port,

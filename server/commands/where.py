@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from server.__main__ import CommandError
+from server.embedded.places import FIRST_START
+from server.settings import SettingsError, check_url
 
 DATA_DIR = ".concierge"
 # A stack that is just starting is waited for; longer than that is more than starting.
@@ -22,8 +24,17 @@ PAUSE_SECONDS = 0.1
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the embedded stack."""
     parser.add_argument(
-        "--data-dir", type=Path, default=Path(DATA_DIR), help="where the embedded stack keeps its data (%(default)s)"
+        "--data-dir",
+        type=_directory,
+        default=Path(DATA_DIR),
+        help="where the embedded stack keeps its data (%(default)s)",
     )
+
+
+def _directory(text: str) -> Path:
+    if not text:  # a script's variable that is not set: the current directory is not what it means
+        raise argparse.ArgumentTypeError("it must name a directory")
+    return Path(text)
 
 
 def running_stack(data_dir: Path) -> dict[str, Any] | None:
@@ -71,8 +82,10 @@ async def database(data_dir: Path) -> AsyncIterator[str]:
         CommandError: there is none of them.
     """
     if named := os.environ.get("DATABASE_URL"):
-        if not named.startswith(("postgresql://", "postgres://")):
-            raise CommandError("DATABASE_URL cannot be used: it must begin with postgresql://.", 2)
+        try:
+            check_url("DATABASE_URL", named)
+        except SettingsError as error:
+            raise CommandError(str(error), 2) from None
         yield named
         return
     deadline = time.monotonic() + STARTING_SECONDS
@@ -93,7 +106,7 @@ async def database(data_dir: Path) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _stopped(data_dir: Path) -> AsyncIterator[str]:
     """Start a stopped stack's PostgreSQL for as long as it is needed."""
-    if not (data_dir / "postgres" / "PG_VERSION").exists():
+    if not (data_dir / "postgres" / "PG_VERSION").exists() or (data_dir / FIRST_START).exists():
         raise CommandError(
             f"There is no stack in {data_dir} and DATABASE_URL is not set. Start one with ./concierge up."
         )

@@ -92,6 +92,16 @@ async def plant(database_url: str) -> None:
         await book.close()
 
 
+async def is_planted(database_url: str) -> bool:
+    """Say whether the demo's logins are there."""
+    book = Book(database_url, pool_size=2, name="concierge demo")
+    await book.open()
+    try:
+        return await accounts.credentials(book, email("admin")) is not None
+    finally:
+        await book.close()
+
+
 async def _plant(book: Book) -> None:
     hashed = await asyncio.to_thread(HASHER.hash, PASSWORD)
     spent = {user: PERSONAS[place]["message_cost"] * ((len(said) + 1) // 2) for user, place, said in CHATS}  # type: ignore[operator]

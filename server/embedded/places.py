@@ -9,6 +9,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+# A file that is there from before a cluster is made until it holds what it is to begin with. A first start that was
+# interrupted is made again, so nobody else may write meanwhile.
+FIRST_START = "first-start"
 HOUSE = Path(__file__).resolve().parents[2]
 # A socket's path has at most 107 bytes; PostgreSQL adds `/.s.PGSQL.5432`, a temporary name a little more.
 SOCKET_PATH_BYTES = 85

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -74,6 +75,18 @@ class Postgres:
     def is_fresh(self) -> bool:
         """Whether there is no cluster here yet."""
         return not (self._data / "PG_VERSION").exists()
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether there is nothing at all in its place."""
+        return not self._data.exists() or not any(self._data.iterdir())
+
+    def discard(self) -> None:
+        """Delete a cluster whose first start was interrupted: it holds nothing of anybody's yet."""
+        self._user = places.system_user()
+        self._run = places.socket_directory(self.directory)
+        self._clear_leftovers()
+        shutil.rmtree(self._data, ignore_errors=True)
 
     async def start(self) -> None:
         """Start the cluster, making it first where there is none.
@@ -152,6 +165,9 @@ class Postgres:
         found = self._tool("psql", *where, "-d", "postgres", "-Atc", query)
         if found.stdout.strip() != "1":
             made = self._tool("createdb", *where, DATABASE)
+            # An error's detail would bring a row's values into the log, an address of a person's among them.
+            terse = f"alter database {DATABASE} set log_error_verbosity = terse"
+            self._tool("psql", *where, "-d", "postgres", "-c", terse)
             if made.returncode != 0:
                 raise PartError(f"The database could not be made: {made.stderr.strip()}")
 

@@ -13,7 +13,7 @@ from migrations.run import MigrationError, migrate
 from server.embedded import demo
 from server.embedded.nodes import NginxNode, NodeOptions
 from server.embedded.part import Part, PartError
-from server.embedded.places import HOUSE
+from server.embedded.places import FIRST_START, HOUSE
 from server.embedded.postgres import Postgres
 from server.embedded.replica import replica_part
 from server.embedded.valkey import Valkey
@@ -61,6 +61,7 @@ class Stack:
     is_ready: bool = False
     database_url: str = ""
     redis_url: str = ""
+    _has_demo: bool = False
     _postgres: Postgres | None = None
     _valkey: Valkey | None = None
     _replicas: list[Part] = field(default_factory=list)
@@ -85,6 +86,9 @@ class Stack:
         if fresh and self.options.demo:
             self.say("Planting demo data …")
             await demo.plant(self.database_url)
+        if self._postgres is not None:
+            self._file(FIRST_START).unlink(missing_ok=True)
+            self._has_demo = await demo.is_planted(self.database_url)
         await self._start_replicas()
         await self._start_nodes()
         for part in self._started:
@@ -100,8 +104,12 @@ class Stack:
         starts = []
         if not self.database_url:
             self._postgres = Postgres(self.options.data_dir)
+            if self._file(FIRST_START).exists():
+                await asyncio.to_thread(self._postgres.discard)
             fresh = self._postgres.is_fresh
             self.say("Making a new PostgreSQL cluster …" if fresh else "Starting PostgreSQL …")
+            if self._postgres.is_untouched:  # else what is there is not ours to delete
+                self._file(FIRST_START).touch()
             self._started.append(self._postgres.part)
             starts.append(self._postgres.start())
         if not self.redis_url:
@@ -212,7 +220,7 @@ class Stack:
             (f"replica {number + 1}", f"http://127.0.0.1:{self.options.port + REPLICAS + number}")
             for number in range(self.options.replicas)
         ]
-        if self._postgres is not None and self.options.demo:
+        if self._has_demo:
             rows.append(
                 ("demo logins", f"user1 … user5, staff1, staff2, admin  @example.com, password {demo.PASSWORD}")
             )

@@ -8,6 +8,7 @@ from msgspec import Struct
 from server.actions import messages, presence, resume, sessions
 from server.auth import Caller
 from server.context import Context
+from server.errors import KeyReused
 from server.wire import frames
 from server.wire.codec import encode
 from server.wire.requests import SendMessage
@@ -32,7 +33,10 @@ async def _send(context: Context, caller: Caller, command: frames.Send) -> Repli
         seen_message_id=command.seen_message_id,
         template_id=command.template_id,
     )
-    sent, replayed = await messages.send(context, caller, body, command.idempotency_key)
+    try:
+        sent, replayed = await messages.send(context, caller, body, command.idempotency_key)
+    except KeyReused:
+        raise KeyReused("idempotency_key") from None  # a frame has no headers
     yield encode(
         frames.Ok(
             ref=command.ref,

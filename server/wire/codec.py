@@ -1,5 +1,6 @@
 """Bytes to types and back. What cannot be used is refused with every field of it named."""
 
+import ast
 import base64
 import json
 import re
@@ -13,6 +14,7 @@ from multidict import MultiMapping
 from yarl import URL
 
 from server.errors import Invalid, Refusal
+from server.wire.requests import IN_WORDS
 
 T = TypeVar("T")
 
@@ -25,6 +27,7 @@ _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _AT = re.compile(r" - at `\$?\.?([^`]*)`$")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+_PATTERN = re.compile(r"matching regex ('.*')\.$")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -211,7 +214,14 @@ def _reason(error: msgspec.ValidationError, field: str) -> tuple[str, str]:
     at = _AT.search(text)
     if at and at.group(1) and at.group(1) != field:
         field = field + at.group(1) if at.group(1).startswith("[") or not field else f"{field}.{at.group(1)}"
-    return field or "body", _AT.sub("", text).rstrip(".") + "."
+    return field or "body", in_words(error)
+
+
+def in_words(error: msgspec.ValidationError) -> str:
+    """Give msgspec's message as a sentence, without the place, and without a regular expression."""
+    text = _AT.sub("", str(error)).rstrip(".") + "."
+    pattern = _PATTERN.search(text)
+    return IN_WORDS.get(ast.literal_eval(pattern.group(1)), text) if pattern else text
 
 
 def _refuse_unusable(value: object, path: str) -> None:

@@ -114,7 +114,11 @@ async def test_after_a_lossy_failover_the_ids_alone_move_while_the_house_serves(
 
 
 def test_what_cannot_be_read_or_written_is_told_in_a_sentence(servers: Servers, tmp_path: Path) -> None:
-    for words in (("backup", "--out", str(tmp_path / "no" / "file")), ("restore", str(tmp_path / "none"), "--replace")):
+    for words in (
+        ("backup", "--out", str(tmp_path / "no" / "file")),
+        ("backup", "--out", str(tmp_path)),
+        ("restore", str(tmp_path / "none"), "--replace"),
+    ):
         done = concierge(*words, url="postgresql://postgres:secret@127.0.0.1:9/concierge")
         assert done.returncode == 1
         assert done.stderr.startswith(b"concierge: ")

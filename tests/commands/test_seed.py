@@ -19,6 +19,12 @@ def test_a_file_that_cannot_be_written_is_told_before_anybody_is_made(there: Run
     assert json.loads(there("audit", "--json").out)["accounts"] == accounts
 
 
+def test_the_lines_may_go_to_stdout(there: Run) -> None:
+    made = there("seed", "--users", "1", "--staff", "1", "--credits", "5", "--out", "-")
+    assert [json.loads(line)["role"] for line in made.out.splitlines()] == ["staff", "user"]
+    assert not Path("-").exists()
+
+
 def test_seeded_people_have_tokens_that_work_chats_and_credits(stack: Up, there: Run, tmp_path: Path) -> None:
     out = tmp_path / "people.jsonl"
     made = there("seed", "--users", "5", "--staff", "2", "--credits", "50", "--out", str(out), "--json")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,14 +77,14 @@ class Up:
         self._errors = data_dir.parent / f"{data_dir.name}.err"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Up":
-        """Start it, and wait until it is ready."""
+    def start(self, line: str = "ready") -> "Up":
+        """Start it, and wait until it says this line."""
         command = [str(HOUSE / "concierge"), "up", "--no-frontend", "--data-dir", str(self.data_dir)]
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)], env=_own_environment(), stdout=output, stderr=errors
             )
-        self.wait_for_line("ready")
+        self.wait_for_line(line)
         return self
 
     def wait_for_line(self, line: str, after: int = 0) -> None:
@@ -130,7 +131,8 @@ class Up:
     def kill_everything(self) -> None:
         """Kill -9 every process at once, as when the power fails."""
         for pid in self.everybody():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # what an ending one started may end with it
+                os.kill(pid, signal.SIGKILL)
         self.stop()
 
 

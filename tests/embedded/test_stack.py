@@ -69,6 +69,14 @@ def test_nobody_else_on_the_machine_may_enter_where_the_secrets_are(stack: Up) -
     assert stat.S_IMODE((stack.data_dir / "bell" / "run" / "redis.sock").stat().st_mode) == 0o700
 
 
+async def test_postgres_log_holds_no_address_of_anybody(stack: Up, http: aiohttp.ClientSession) -> None:
+    body = {"email": "twice@example.com", "password": "long enough", "display_name": "花子"}
+    for _ in range(2):
+        await Client(http, stack.user_entry).post("/auth/register", body)
+    log = (stack.data_dir / "logs" / "postgres.log").read_text()
+    assert "accounts_email_key" in log and "twice" not in log
+
+
 @pytest.mark.parametrize("name", ["user1", "user5", "staff1", "staff2", "admin"])
 async def test_everybody_of_the_demo_can_log_in_by_the_right_entry(
     name: str, stack: Up, http: aiohttp.ClientSession
@@ -196,6 +204,30 @@ def test_a_broken_data_directory_is_one_line_on_stderr(name: str, tmp_path: Path
     assert len(broken.stderr.splitlines()) == 1, broken.stderr
     assert broken.stderr.startswith("concierge: ") and BROKEN[name] in broken.stderr
     assert "Traceback" not in broken.stdout and "ready" not in broken.stdout.splitlines()
+
+
+@pytest.mark.parametrize("line", ["Making a new PostgreSQL cluster …", "Planting demo data …"])
+def test_a_first_start_that_is_killed_begins_again(line: str, tmp_path: Path) -> None:
+    up = Up(tmp_path / "data", free_base())
+    try:
+        up.start(line).kill_everything()
+        refused = concierge("audit", "--data-dir", str(up.data_dir))
+        assert (refused.returncode, "There is no stack in" in refused.stderr) == (1, True)
+        up.start()
+        assert "Planting demo data …" in up.lines
+        assert any("user1 … user5" in said for said in up.lines)
+        audit = concierge("audit", "--data-dir", str(up.data_dir))
+        assert audit.stdout.startswith("8 accounts,"), audit.stdout
+    finally:
+        up.stop()
+
+
+def test_what_somebody_left_in_the_databases_place_is_never_deleted(tmp_path: Path) -> None:
+    kept = tmp_path / "data" / "postgres" / "kept"
+    kept.mkdir(parents=True)
+    for _ in range(2):
+        assert concierge("up", "--data-dir", str(tmp_path / "data"), "--port", str(free_base())).returncode == 1
+    assert kept.exists()
 
 
 def test_ctrl_c_stops_everything_and_a_command_finds_the_stopped_stack(stack: Up) -> None:

@@ -98,6 +98,11 @@ async def test_refusals_carry_the_members_of_the_problem(replica: Replica, peopl
     assert refused["title"]
     assert refused["detail"]
     assert refused["request_id"]
+    other, _, chat = await people.chat(credits=9)
+    phone = await SocketClient.open(other, replica)
+    await phone.command("send", session_id=chat, content="一度目", idempotency_key="same")
+    reused = await phone.command("send", session_id=chat, content="二度目", idempotency_key="same")
+    assert (reused["code"], reused["errors"][0]["field"]) == ("idempotency_key_reused", "idempotency_key")
     empty = await socket.command("send", session_id=session, content="  ")
     assert (empty["code"], [error["field"] for error in empty["errors"]]) == ("validation_failed", ["content"])
     foreign = await socket.command("read", session_id=session + 1_000_000, message_id=1)
