@@ -1,7 +1,7 @@
 """Who is online and who is typing: told to the other side, when that side is there to hear it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from server.actions.announce import topic
@@ -12,9 +12,12 @@ from server.recent import Told
 from server.wire import frames
 from server.wire.codec import encode
 from storage import sessions
+from storage.errors import StorageError
 
 # A flapping connection must not make the other side's screen blink.
 QUIET_SECONDS = 10.0
+# PostgreSQL restarts in about this time.
+AGAIN_SECONDS = 1.0
 
 
 def words_of(caller: Caller) -> tuple[str, str, str]:
@@ -48,9 +51,19 @@ async def _appear(context: Context, caller: Caller) -> None:
 
 
 async def gone(context: Context, members: Iterable[str]) -> None:
-    """Tell who left."""
+    """Tell who left; does not wait for it."""
+    context.tasks.start(_disappear(context, list(members)), "presence")
+
+
+async def _disappear(context: Context, members: Sequence[str]) -> None:
+    """Tell who left as soon as the book says to whom; who has come back by then has not left."""
     for member in members:
-        await tell(context, int(member), False)
+        while not await context.presence.online({member}):
+            try:
+                await tell(context, int(member), False)
+                break
+            except StorageError:
+                await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def tell(context: Context, account_id: int, online: bool) -> None:
@@ -63,7 +76,11 @@ async def tell(context: Context, account_id: int, online: bool) -> None:
             context.tasks.start(_look_again(context, account_id, last), "presence")
         return
     context.told.note(account_id, Told(online, now))
-    chats = await sessions.counterparts(context.book, account_id)
+    try:
+        chats = await sessions.counterparts(context.book, account_id)
+    except StorageError:
+        context.told.forget(account_id)
+        raise
     others = {str(staff if user == account_id else user) for _, user, staff in chats}
     listening = await context.presence.online(others) if others else set()
     for session_id, user, staff in chats:

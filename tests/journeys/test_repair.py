@@ -7,9 +7,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from server.actions import sweep
+from server.actions import presence, sweep
 from storage import accounts, credits, messages, personas, repair, sessions
 from storage.book import Book
+from storage.database import Database
+from storage.errors import Unavailable
 from storage.sends import Send
 from tests.conftest import MakeReplica
 from tests.people import People, Person
@@ -162,6 +164,22 @@ async def test_typing_is_told_to_the_other_side_and_not_too_often(two: tuple[Rep
     await desk.command("typing", session_id=session)
     assert (await phone.event("typing"))["sender_type"] == "persona"
     assert len(desk.events("typing")) == 1
+
+
+async def test_who_leaves_while_the_book_is_away_is_told_later(
+    replica: Replica, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, staff, session = await people.chat()
+    phone = await SocketClient.open(user, replica)
+    ask = sessions.counterparts
+
+    async def away_once(database: Database, account_id: int) -> list[tuple[int, int, int]]:
+        monkeypatch.setattr(sessions, "counterparts", ask)
+        raise Unavailable("restarting")
+
+    monkeypatch.setattr(sessions, "counterparts", away_once)
+    await presence.gone(replica.context, {str(staff.id)})
+    assert (await phone.event("presence", session_id=session, online=False))["sender_type"] == "persona"
 
 
 async def test_who_comes_is_told_to_those_who_are_there(two: tuple[Replica, Replica], people: People) -> None:
