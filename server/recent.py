@@ -50,10 +50,6 @@ class Tellings:
         """Give what was last said of an account."""
         return self._told.get(account_id)
 
-    def forget(self, account_id: int) -> None:
-        """Forget what was to be said of an account, and could not be."""
-        self._told.pop(account_id, None)
-
     def note(self, account_id: int, told: Told) -> None:
         """Note what is being said; the oldest is forgotten when there is too much."""
         self._told.pop(account_id, None)

@@ -17,7 +17,8 @@ language plpgsql volatile as $$
 #variable_conflict use_column
 declare p record;
 begin
- -- The persona's sessions first, ascending, as a send does; only then the persona, and what decides.
+ perform from accounts x where x.id = p_to for share;  -- a change of role waits, or was before
+ -- Then the persona's sessions, ascending, as a send does; only then the persona, and what decides.
  perform from sessions x where x.persona_id = p_persona order by x.id for no key update;
  select x.staff_account_id into p from personas x where x.id = p_persona for no key update;
  outcome := case when not found then 'not_found'

@@ -56,18 +56,16 @@ async def gone(context: Context, members: Iterable[str]) -> None:
 
 
 async def _disappear(context: Context, members: Sequence[str]) -> None:
-    """Tell who left as soon as the book says to whom; who has come back by then has not left."""
     for member in members:
-        while not await context.presence.online({member}):
-            try:
-                await tell(context, int(member), False)
-                break
-            except StorageError:
-                await asyncio.sleep(AGAIN_SECONDS)
+        if not await context.presence.online({member}):  # telling of the one before may have waited for the book
+            await tell(context, int(member), False)
 
 
 async def tell(context: Context, account_id: int, online: bool) -> None:
-    """Tell those counterparts who are online that an account came or went, at most once in 10 s."""
+    """Tell those counterparts who are online that an account came or went, at most once in 10 s.
+
+    While PostgreSQL is away this waits for it, unless something newer is to be said by then.
+    """
     now = monotonic()
     last = context.told.get(account_id)
     if last is not None and now - last.at < QUIET_SECONDS:
@@ -75,12 +73,16 @@ async def tell(context: Context, account_id: int, online: bool) -> None:
             last.looks_again = True
             context.tasks.start(_look_again(context, account_id, last), "presence")
         return
-    context.told.note(account_id, Told(online, now))
-    try:
-        chats = await sessions.counterparts(context.book, account_id)
-    except StorageError:
-        context.told.forget(account_id)
-        raise
+    told = Told(online, now)
+    context.told.note(account_id, told)
+    while True:
+        try:
+            chats = await sessions.counterparts(context.book, account_id)
+            break
+        except StorageError:
+            await asyncio.sleep(AGAIN_SECONDS)
+        if context.told.get(account_id) is not told:
+            return
     others = {str(staff if user == account_id else user) for _, user, staff in chats}
     listening = await context.presence.online(others) if others else set()
     for session_id, user, staff in chats:

@@ -11,12 +11,12 @@ from msgspec import Struct
 from server.__main__ import CommandError
 from server.auth import HASHER, hash_token, new_token
 from server.commands import people, where
+from server.commands.backup import STDOUT
 from server.wire.codec import encode
 from storage import bulk
 from storage.book import Book
 from storage.records import Role
 
-STDOUT = "-"
 # Rows in one statement: a megabyte or so on the wire.
 CHUNK = 2_000
 

@@ -36,8 +36,9 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--replicas must be from 1 to 8.", 2)
     if not 1024 <= options.port <= 65_000:
         raise CommandError("--port must be from 1024 to 65000.", 2)
+    ours = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://"}  # where none is named, as for the stack
     try:  # before anything is started
-        Settings.from_environ({"DATABASE_URL": "postgresql://", **{k: v for k, v in os.environ.items() if v}})
+        Settings.from_environ({**os.environ, **{name: os.environ.get(name) or url for name, url in ours.items()}})
     except SettingsError as error:
         raise CommandError(str(error), 2) from None
     chosen = StackOptions(

@@ -165,11 +165,12 @@ class Postgres:
         found = self._tool("psql", *where, "-d", "postgres", "-Atc", query)
         if found.stdout.strip() != "1":
             made = self._tool("createdb", *where, DATABASE)
-            # An error's detail would bring a row's values into the log, an address of a person's among them.
-            terse = f"alter database {DATABASE} set log_error_verbosity = terse"
-            self._tool("psql", *where, "-d", "postgres", "-c", terse)
             if made.returncode != 0:
                 raise PartError(f"The database could not be made: {made.stderr.strip()}")
+        # An error's detail would bring a row's values into the log, an address of a person's among them. (Not a
+        # setting of the whole server, for why one cannot start is a detail too.)
+        terse = f"alter database {DATABASE} set log_error_verbosity = terse"
+        self._tool("psql", *where, "-d", "postgres", "-c", terse)
 
 
 def _command_of(pid: int) -> list[bytes]:

@@ -77,18 +77,14 @@ class Stack:
         """
         self._file("stack.json").unlink(missing_ok=True)
         self.options.data_dir.chmod(0o711)  # PostgreSQL's own user must get through when we are root
-        fresh = await self._start_servers()
+        await self._start_servers()
         self.say("Bringing the database to the newest schema …")
         try:
             await asyncio.to_thread(migrate, self.database_url)
         except MigrationError as error:
             raise PartError(str(error)) from None
-        if fresh and self.options.demo:
-            self.say("Planting demo data …")
-            await demo.plant(self.database_url)
         if self._postgres is not None:
-            self._file(FIRST_START).unlink(missing_ok=True)
-            self._has_demo = await demo.is_planted(self.database_url)
+            await self._end_first_start()
         await self._start_replicas()
         await self._start_nodes()
         for part in self._started:
@@ -96,18 +92,24 @@ class Stack:
         self._write_stack_file()
         self.is_ready = True
 
-    async def _start_servers(self) -> bool:
-        """Start PostgreSQL and Valkey together; give whether the database is new and ours."""
+    async def _end_first_start(self) -> None:
+        """Plant what a new cluster is to begin with; from here on it is somebody's."""
+        if self._file(FIRST_START).exists() and self.options.demo:
+            self.say("Planting demo data …")
+            await demo.plant(self.database_url)
+        self._file(FIRST_START).unlink(missing_ok=True)
+        self._has_demo = await demo.is_planted(self.database_url)
+
+    async def _start_servers(self) -> None:
+        """Start PostgreSQL and Valkey together."""
         self.database_url = os.environ.get("DATABASE_URL", "")
         self.redis_url = os.environ.get("REDIS_URL", "")
-        fresh = False
         starts = []
         if not self.database_url:
             self._postgres = Postgres(self.options.data_dir)
             if self._file(FIRST_START).exists():
                 await asyncio.to_thread(self._postgres.discard)
-            fresh = self._postgres.is_fresh
-            self.say("Making a new PostgreSQL cluster …" if fresh else "Starting PostgreSQL …")
+            self.say("Making a new PostgreSQL cluster …" if self._postgres.is_fresh else "Starting PostgreSQL …")
             if self._postgres.is_untouched:  # else what is there is not ours to delete
                 self._file(FIRST_START).touch()
             self._started.append(self._postgres.part)
@@ -122,7 +124,6 @@ class Stack:
             self.database_url = self._postgres.url
         if self._valkey is not None:
             self.redis_url = self._valkey.url
-        return fresh
 
     async def _start_replicas(self) -> None:
         self.say(f"Starting {self.options.replicas} replicas …")

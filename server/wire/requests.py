@@ -14,12 +14,12 @@ Limit = Annotated[int, Meta(ge=1, le=200)]
 # (Python's `$` also matches before a last line end, JavaScript's does not: `(?!\n)` makes them agree.)
 EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$(?!\n)"
 PATH = r"^(/[^/\\\s\x00-\x1f][^\\\s\x00-\x1f]*)?$(?!\n)"
-KEY = r"^[\x20-\x7e]+$(?!\n)"
+KEY = r"^[\x20-\x7e]{1,255}$(?!\n)"
 # What a value that does not match is told.
 IN_WORDS = {
     EMAIL: "must be an email address.",
     PATH: "must be a path on this site, like /avatars/1.png, or empty.",
-    KEY: "must be printable ASCII characters.",
+    KEY: "must be 1 to 255 printable ASCII characters.",
 }
 Email = Annotated[
     str,
@@ -36,7 +36,7 @@ GivenPassword = Annotated[str, Meta(max_length=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=60)]
 # Longer than any content can be after trimming is refused early; the rule itself is in actions.messages.
 Content = Annotated[str, Meta(description="1 to 4,000 code points after trimming; line ends are LF.")]
-Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=KEY, description="An idempotency key.")]
+Key = Annotated[str, Meta(pattern=KEY, description="An idempotency key.")]
 Note = Annotated[str, Meta(min_length=1, max_length=500, description="Shown to the user.")]
 Money = Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
 # A picture elsewhere would show its host who looks at it. Browsers drop tabs and line ends from a URL and read `\` as

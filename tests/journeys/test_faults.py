@@ -182,8 +182,14 @@ async def test_a_row_that_an_outsider_holds_delays_only_its_own_chat(troubled: t
     transaction = outsider.transaction()
     await transaction.start()
     await outsider.execute("select from sessions where id = $1 for update", held_session)
+    counters = replica.context.book.sends.counters
+    flown = counters.flights
     waiting = [asyncio.create_task(held.via(replica).send(held_session, f"{n}", f"{n}")) for n in range(3)]
-    await asyncio.sleep(1.5)  # until the first flight has met the lock, and its passengers stepped aside
+
+    async def first_is_tried_aside() -> bool:
+        return int(counters.flights - flown) > 1
+
+    await until(first_is_tried_aside)
     began = time.monotonic()
     for n in range(20):
         assert (await free.via(replica).send(free_session, f"{n}")).status == 201

@@ -138,3 +138,21 @@ async def test_a_key_used_for_two_chats_at_once_over_two_replicas_is_told_as_use
         key = secrets.token_hex(8)
         both = [staff.via(door).send(chat, "どちらか", key) for door, chat in zip(two, chats, strict=True)]
         assert sorted(answer.status for answer in await asyncio.gather(*both)) == [201, 422]
+
+
+async def test_a_hand_over_waits_for_a_change_of_the_new_owners_role(
+    servers: Servers, replica: Replica, people: People, book: Book
+) -> None:
+    staff, heir = await people.staff(), await people.staff()
+    persona = await people.persona(staff)
+    async with held(servers, []) as outsider:
+        await outsider.execute("update accounts set role = 'user' where id = $1", heir.id)
+        move = asyncio.create_task(staff.via(replica).patch(f"/personas/{persona}", {"staff_account_id": heir.id}))
+
+        async def waits() -> bool:
+            return int(await book.fetchval(BLOCKED)) >= 1
+
+        await until(waits)
+        await outsider.execute("commit")
+        (await move).refused(422, "validation_failed", "staff_account_id")
+        await outsider.execute("begin")  # for `held` to end

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
 
 
-class Person:
+class Person(ABC):
     """Somebody who talks: an account with its views of its sessions."""
 
     def __init__(self, plan: Plan, seeded: Seeded, number: int, ledger: Ledger, http: aiohttp.ClientSession) -> None:
@@ -53,9 +54,9 @@ class Person:
         self._doors = plan.doors(self.side)
         self._door = number
 
+    @abstractmethod
     async def listen(self) -> None:
         """Learn of messages until cancelled."""
-        raise NotImplementedError
 
     @property
     def door(self) -> str:
